@@ -1,0 +1,7 @@
+"""Activations: what a model computes for one input and then forgets. Hooks, logit lens, interventions."""
+
+from memcourse.activations.hooks import Activation, hidden_states, watch
+from memcourse.activations.intervene import knockout, patched
+from memcourse.activations.lens import lens_step, logit_lens
+
+__all__ = ["Activation", "hidden_states", "knockout", "lens_step", "logit_lens", "patched", "watch"]

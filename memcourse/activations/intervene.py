@@ -1,0 +1,84 @@
+"""Changing activations while the model computes: knocking parts out, and patching in states of another run.
+
+Sources: Meng et al., "Locating and Editing Factual Associations in GPT" (2022, arXiv 2202.05262) for patching hidden
+states at single tokens; Geva et al., "Dissecting Recall of Factual Associations" (2023, arXiv 2304.14767) for
+knocking out attention and MLP parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+
+Part = Literal["mlp", "attention"]
+_ATTRIBUTE = {"mlp": "mlp", "attention": "self_attn"}
+
+
+@contextmanager
+def knockout(lm: Any, layers: Sequence[int], part: Part, tokens: torch.Tensor) -> Iterator[None]:
+    """Let a part of some blocks write nothing into the residual stream, at one token of each row.
+
+    Args:
+        layers: numbers of the blocks, from 0.
+        part: "mlp" or "attention".
+        tokens: (rows,) position in the padded batch at which the part's output is set to zero.
+
+    Raises:
+        ValueError: an unknown part or layer.
+    """
+    if part not in _ATTRIBUTE:
+        raise ValueError(f"Unknown part {part!r}; use 'mlp' or 'attention'.")
+    blocks = lm.model.model.layers
+    _check_layers(layers, len(blocks))
+
+    def hook(module: Any, inputs: Any, output: Any) -> Any:
+        tensor = output[0] if isinstance(output, tuple) else output
+        changed = tensor.clone()
+        changed[torch.arange(len(tokens), device=tensor.device), tokens.to(tensor.device)] = 0
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    handles = [getattr(blocks[i], _ATTRIBUTE[part]).register_forward_hook(hook) for i in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def patched(lm: Any, layer: int, tokens: torch.Tensor, states: torch.Tensor) -> Iterator[None]:
+    """Replace the residual stream after a block, at one token of each row, by states of another run.
+
+    Args:
+        layer: number of the block, from 0.
+        tokens: (rows,) position in the padded batch.
+        states: (rows, d) what to put there.
+
+    Raises:
+        ValueError: an unknown layer, or states of another shape.
+    """
+    blocks = lm.model.model.layers
+    _check_layers([layer], len(blocks))
+    if states.shape[0] != tokens.shape[0]:
+        raise ValueError(f"{tokens.shape[0]} tokens but {states.shape[0]} states; give one state for each row.")
+
+    def hook(module: Any, inputs: Any, output: Any) -> Any:
+        tensor = output[0] if isinstance(output, tuple) else output
+        changed = tensor.clone()
+        changed[torch.arange(len(tokens), device=tensor.device), tokens.to(tensor.device)] = states.to(tensor)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    handle = blocks[layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check_layers(layers: Sequence[int], n: int) -> None:
+    for layer in layers:
+        if not 0 <= layer < n:
+            raise ValueError(f"Layer {layer} does not exist; the model has blocks 0 to {n - 1}.")

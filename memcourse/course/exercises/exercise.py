@@ -1,0 +1,120 @@
+"""What an exercise is, and how an attempt is judged."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that people really give, and what to tell them."""
+
+    answer: Callable[..., Any]
+    message: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise or puzzle.
+
+    Attributes:
+        id: "01.kv_cache" and so on; the first two characters name the notebook.
+        reference: the package's own function.
+        cases: calls () -> arguments, made anew for each run so that an attempt can't spoil them.
+        mistakes: wrong answers that must be refused with their message; diagnosis compares an attempt with them.
+        alternatives: right answers written differently, which must pass.
+        broken: for a puzzle, the code that the notebook shows; it is one of the mistakes.
+        probe: how an answer is called with the arguments of a case; a puzzle may ask more than for its return value.
+        describe: turns arguments into the words of the message.
+    """
+
+    id: str
+    reference: Callable[..., Any]
+    cases: tuple[Callable[[], tuple[Any, ...]], ...]
+    mistakes: tuple[Mistake, ...]
+    alternatives: tuple[Callable[..., Any], ...] = ()
+    broken: Callable[..., Any] | None = None
+    probe: Callable[..., Any] = lambda answer, *args: answer(*args)
+    describe: Callable[..., str] = field(default=lambda *args: f"f({', '.join(_short(a) for a in args)})")
+
+
+def judge(exercise: Exercise, attempt: Callable[..., Any]) -> tuple[str, str]:
+    """("not attempted" | "passed" | "wrong", text) for an attempt; never raises for what the attempt does."""
+    if not callable(attempt):
+        return "wrong", f"a function is needed, not {_short(attempt)}."
+    answers = []
+    for case in exercise.cases:
+        try:
+            answers.append(copy.deepcopy(exercise.probe(attempt, *case())))
+        except NotImplementedError:
+            return "not attempted", "not attempted yet."
+        except Exception as error:
+            return "wrong", f"{exercise.describe(*case())} raised {type(error).__name__}: {error}"
+    wanted = [exercise.probe(exercise.reference, *case()) for case in exercise.cases]
+    for case, got, want in zip(exercise.cases, answers, wanted, strict=True):
+        if not same(got, want):
+            reason = _reason(exercise, answers, got)
+            call = exercise.describe(*case())
+            return "wrong", f"{call} should be {_short(want)}, but is {_short(got)}{_gap(got, want)}.{reason}"
+    return "passed", f"passed ({len(answers)} checks)."
+
+
+def _reason(exercise: Exercise, answers: list[Any], got: Any) -> str:
+    if got is None:
+        return " Did you forget `return`?"
+    for mistake in exercise.mistakes:
+        theirs = [exercise.probe(mistake.answer, *case()) for case in exercise.cases]
+        if all(same(a, b) for a, b in zip(answers, theirs, strict=True)):
+            return " " + mistake.message
+    return ""
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two answers agree: floats and arrays to a relative 1e-4, everything else exactly."""
+    if isinstance(b, bool | str) or b is None:
+        return type(a) is type(b) and bool(a == b)
+    if isinstance(b, int) and not hasattr(a, "shape"):
+        return not isinstance(a, bool) and bool(a == b)
+    try:
+        x, y = _array(a), _array(b)
+    except (TypeError, ValueError):
+        return False
+    return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-4, atol=1e-6, equal_nan=False))
+
+
+def _array(value: Any) -> np.ndarray:
+    if isinstance(value, bool | str) or value is None:
+        raise TypeError("no number")
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().float().numpy()
+    return np.asarray(value, dtype=float)
+
+
+def _gap(got: Any, want: Any) -> str:
+    """For two arrays of one shape, which look alike in words: how far apart they are."""
+    if hasattr(want, "ndim") and want.ndim and getattr(got, "shape", None) == want.shape:
+        return f" with values up to {float(abs(_array(got) - _array(want)).max()):.3g} away"
+    return ""
+
+
+def _short(value: Any) -> str:
+    if hasattr(value, "ndim") and value.ndim:
+        return f"an array of shape {tuple(value.shape)}"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def source_of(exercise: Exercise) -> str:
+    """The reference's source code, without its docstring's indentation trouble."""
+    return textwrap.dedent(inspect.getsource(exercise.reference)).rstrip()

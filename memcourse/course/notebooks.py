@@ -1,0 +1,109 @@
+"""The committed notebooks: finding them, reading them, and bringing them into one normal form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from memcourse.errors import CourseError
+
+KEPT_METADATA = ("kernelspec", "language_info", "memcourse", "accelerator")
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def notebooks_folder() -> Path:
+    """notebooks/ of this checkout, or of the working folder.
+
+    Raises:
+        CourseError: neither holds a notebook.
+    """
+    for folder in (Path(__file__).resolve().parents[2] / "notebooks", Path.cwd() / "notebooks", Path.cwd()):
+        if list_notebooks(folder):
+            return folder
+    raise CourseError("No notebooks found. Run this in a clone of the course, or in the folder that holds them.")
+
+
+def list_notebooks(folder: Path) -> list[Path]:
+    """Every numbered notebook of a folder, in order. A new notebook counts because it exists."""
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+
+
+def choose_notebooks(folder: Path, wanted: list[str]) -> list[Path]:
+    """The notebooks meant by numbers ("01"), names or paths; all of them for an empty list.
+
+    Raises:
+        CourseError: a name that fits none.
+    """
+    everything = list_notebooks(folder)
+    if not wanted:
+        return everything
+    chosen = []
+    for name in wanted:
+        if name.endswith(".ipynb") and Path(name).is_file():
+            chosen.append(Path(name))
+            continue
+        fitting = [path for path in everything if path.stem == name or path.stem.split("_")[0] == name.zfill(2)]
+        if not fitting:
+            known = ", ".join(path.stem for path in everything)
+            raise CourseError(f"There is no notebook {name!r}; there are {known}. A path to an .ipynb works as well.")
+        chosen += fitting
+    return chosen
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A notebook as plain JSON.
+
+    Raises:
+        CourseError: the file is no notebook.
+    """
+    try:
+        book = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(book["cells"], list):
+            raise KeyError("cells")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CourseError(f"{path} can't be read as a notebook ({type(error).__name__}: {error}).") from error
+    return book
+
+
+def source(cell: dict[str, Any]) -> str:
+    """A cell's text."""
+    return "".join(cell.get("source", []))
+
+
+def tags(cell: dict[str, Any]) -> list[str]:
+    """A cell's tags."""
+    return cell.get("metadata", {}).get("tags", [])
+
+
+def normal_form(book: dict[str, Any]) -> str:
+    """The text that a committed notebook has: no run times, no tool's traces, no widget state, the kernel python3.
+
+    Running, papermill and Colab write such traces; without them a diff shows what a person changed.
+    """
+    metadata = {key: value for key, value in book.get("metadata", {}).items() if key in KEPT_METADATA}
+    metadata |= {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    cells = [_normal_cell(cell, i) for i, cell in enumerate(book["cells"])]
+    whole = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _normal_cell(cell: dict[str, Any], number: int) -> dict[str, Any]:
+    kept = {"tags": tags(cell)} if tags(cell) else {}
+    text = source(cell).rstrip("\n")
+    new = {"id": cell.get("id", f"cell-{number:02}"), "cell_type": cell["cell_type"], "metadata": kept,
+           "source": text.splitlines(keepends=True)}  # fmt: skip
+    if cell["cell_type"] == "code":
+        new["execution_count"] = cell.get("execution_count")
+        new["outputs"] = [_normal_output(output) for output in cell.get("outputs", [])]
+    return new
+
+
+def _normal_output(output: dict[str, Any]) -> dict[str, Any]:
+    new = {key: value for key, value in output.items() if key != "transient"}
+    if "data" in new:
+        new["data"] = {k: v for k, v in new["data"].items() if not k.startswith("application/vnd.jupyter.widget")}
+    for key in ("text",):
+        if isinstance(new.get(key), str):
+            new[key] = new[key].splitlines(keepends=True)
+    return new

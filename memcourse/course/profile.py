@@ -1,0 +1,105 @@
+"""The one dial: PROFILE. Everything else that a notebook needs follows from it and is listed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from memcourse.model.device import Choice, choose_device, choose_dtype
+
+PROFILES = ("smoke", "laptop", "gpu")
+
+# For each notebook: the size's name, and its value for smoke, laptop and gpu.
+_LM = ("smollm2-135m", "smollm2-135m", "HuggingFaceTB/SmolLM2-1.7B-Instruct")
+SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
+    "00": {
+        "lm": _LM,
+        "new_tokens": (8, 40, 40),  # length of an answer
+        "questions": (4, 24, 24),  # invented facts asked
+    },
+    "01": {
+        "lm": _LM,
+        "countries": (16, 166, 166),  # capitals asked
+        "traced": (4, 24, 48),  # known capitals followed through the network
+        "trace_step": (10, 2, 1),  # every how many blocks
+        "invented": (4, 24, 24),  # invented facts asked
+        "chat_turns": (3, 20, 20),
+        "batch_prompts": (8, 64, 64),  # prompts asked alone and in company
+    },
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What `begin` found and chose; sizes are read as attributes (`nb.countries`).
+
+    Attributes:
+        notebook: "00" and so on.
+        profile: "smoke", "laptop" or "gpu".
+        seed: the seed that was set.
+        device, dtype: "cpu" or "cuda" or "mps", "float32" or "bfloat16".
+        sizes: every derived size by name.
+    """
+
+    notebook: str
+    profile: str
+    seed: int
+    device: str
+    dtype: str
+    sizes: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        sizes = object.__getattribute__(self, "sizes")
+        if name in sizes:
+            return sizes[name]
+        raise AttributeError(f"Notebook {self.notebook} has no size {name!r}; it has {', '.join(sizes)}.")
+
+
+_current: Setup | None = None
+
+
+def begin(notebook: str, profile: str = "laptop", seed: int = 0) -> Setup:
+    """Set the dial for a notebook, seed everything, and print what was chosen and why.
+
+    Raises:
+        ValueError: an unknown notebook or profile, or a seed that is no whole number.
+    """
+    global _current
+    if notebook not in SIZES:
+        raise ValueError(f"Unknown notebook {notebook!r}; known are {', '.join(SIZES)}.")
+    if profile not in PROFILES:
+        raise ValueError(f"Unknown PROFILE {profile!r}; use one of {', '.join(PROFILES)}.")
+    from memcourse.model import seed_everything
+
+    seed_everything(seed)
+    device, dtype = _hardware(profile)
+    column = PROFILES.index(profile)
+    sizes = {name: values[column] for name, values in SIZES[notebook].items()}
+    _current = Setup(notebook, profile, seed, device.value, dtype.value, MappingProxyType(sizes))
+    print(f"notebook {notebook}, profile {profile}, seed {seed}")
+    print(f"device {device.value}: {device.why}")
+    print(f"dtype {dtype.value}: {dtype.why}")
+    if profile == "smoke":
+        print("Profile smoke only shows that every line runs: its figures mean nothing.")
+    return _current
+
+
+def _hardware(profile: str) -> tuple[Choice, Choice]:
+    """Device and dtype. Laptop and smoke always compute on the CPU, whatever the machine has."""
+    if profile == "gpu":
+        device = choose_device()
+        return device, choose_dtype(device.value)
+    import torch
+
+    hint = " (this machine has a GPU: PROFILE = 'gpu' uses it)" if torch.cuda.is_available() else ""
+    why = "this profile uses the CPU, so that your figures can be compared with the stored ones"
+    return Choice("cpu", why + hint), choose_dtype("cpu")
+
+
+def current() -> Setup:
+    """The setup of the running notebook; raises RuntimeError before `begin` was called."""
+    if _current is None:
+        raise RuntimeError("Run the set-up cell first: it calls course.begin(...).")
+    return _current

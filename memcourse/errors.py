@@ -1,0 +1,9 @@
+"""The one exception whose text is meant for the learner's eyes."""
+
+
+class CourseError(RuntimeError):
+    """Something outside the code is missing or broken (a model, the network, the disk).
+
+    Its text is one or two sentences: what was wrong, and what to do. The command line prints it without a traceback.
+    Wrong arguments raise ValueError or TypeError instead, as everywhere in Python.
+    """

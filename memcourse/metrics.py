@@ -1,0 +1,84 @@
+"""Figures with intervals: how sure a share, a mean or a correlation is. Cross-checked against SciPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Estimate(NamedTuple):
+    """A value with its interval.
+
+    value: the estimate. low, high: its 95 % interval. n: how many observations it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+def share(right: int, n: int) -> Estimate:
+    """A share right/n with Wilson's 95 % interval, which stays inside [0, 1] also for 0 of n. Built in notebook 00.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+
+    Raises:
+        ValueError: n < 1, or right outside 0..n.
+    """
+    if n < 1 or not 0 <= right <= n:
+        raise ValueError(f"A share needs n >= 1 and 0 <= right <= n, not right = {right}, n = {n}.")
+    p = right / n
+    middle = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
+    return Estimate(p, max(0.0, float(middle - half)), min(1.0, float(middle + half)), n)
+
+
+def questions_needed(half_width: float, p: float = 0.5) -> int:
+    """How many questions make a share's 95 % interval at most +/- half_width (normal approximation). Notebook 00.
+
+    Raises:
+        ValueError: half_width not in (0, 1), or p not in [0, 1].
+    """
+    if not 0 < half_width < 1 or not 0 <= p <= 1:
+        raise ValueError(f"half_width must lie between 0 and 1, and p in 0..1; not {half_width} and {p}.")
+    return max(1, int(np.ceil(p * (1 - p) * (Z95 / half_width) ** 2 - 1e-9)))
+
+
+def bootstrap(
+    *samples: Sequence[float], statistic: Callable[..., float] = np.mean, seed: int = 0, resamples: int = 2000
+) -> Estimate:
+    """A statistic with its 95 % percentile-bootstrap interval; several samples are resampled together (paired).
+
+    Raises:
+        ValueError: no or different lengths, or values that are not finite.
+    """
+    columns = [np.asarray(sample, dtype=float) for sample in samples]
+    n = len(columns[0]) if columns else 0
+    if n == 0 or any(len(column) != n for column in columns):
+        raise ValueError(f"Bootstrap needs samples of one length, at least 1, not {[len(c) for c in columns]}.")
+    if not all(np.isfinite(column).all() for column in columns):
+        raise ValueError("Bootstrap needs finite numbers.")
+    value = float(statistic(*columns))
+    if n == 1:
+        return Estimate(value, value, value, n)
+    rng = np.random.default_rng(seed)
+    draws = [statistic(*(column[rows] for column in columns)) for rows in rng.integers(0, n, size=(resamples, n))]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return Estimate(value, float(low), float(high), n)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's rank correlation, in [-1, 1]; NaN when one side is constant."""
+    from scipy import stats
+
+    return float(stats.spearmanr(x, y).statistic)

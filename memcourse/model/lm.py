@@ -1,0 +1,257 @@
+"""A causal language model that generates and scores in batches, with the same results as one prompt at a time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from memcourse.model.batching import Batch, check_texts, make_batches
+from memcourse.model.cache import Prefix, cache_from, common_length, layers_of, select_rows
+
+Progress = Callable[[int, int], None]
+
+
+class LanguageModel:
+    """A causal language model with its tokenizer (see `load_lm`).
+
+    Attributes:
+        model: the transformers model, in evaluation mode.
+        tokenizer: its tokenizer.
+        name: the name it was loaded by.
+        window: the longest sequence in tokens, prompt and answer together.
+        stop_ids: the token ids that end an answer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.window = int(model.config.max_position_embeddings)
+        ends = {tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])}
+        self.stop_ids = frozenset(i for i in ends if i is not None)
+        # transformers 5.24 renamed the argument that takes the cache; the old name warns, and 5.15 knows only it
+        renamed = "cache" in inspect.signature(type(model).forward).parameters
+        self._cache_argument = "cache" if renamed else "past_key_values"
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.name!r}, {self.n_parameters:,} parameters, {self.model.dtype}, {self.device})"
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters; tied ones count once."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text, without any token added."""
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without the tokens that end an answer."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def chat_prompt(self, messages: Sequence[dict[str, str]]) -> str:
+        """The text that the chat format makes of messages ({"role": ..., "content": ...}), open for the answer."""
+        return self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+
+    @torch.inference_mode()
+    def prefix(self, text: str) -> Prefix:
+        """Run a shared beginning through the model once; pass it to `generate` or `score` as often as wanted."""
+        check_texts([text], "prefix")
+        ids = self.encode(text)
+        self._check_window([ids], 0, "The prefix")
+        out = self._forward(Batch.of([ids], self.device), None, keep=1)
+        return Prefix(text, tuple(ids), layers_of(out.past_key_values))
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        max_new_tokens: int = 32,
+        *,
+        stop: Sequence[str] = (),
+        prefix: Prefix | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Continue each prompt; the results come in the order of the prompts (one string for one string).
+
+        Prompts are sorted by length and padded on the left, so that all rows of a batch end at the same place;
+        the attention mask hides the padding, and a finished row leaves the batch.
+
+        Args:
+            max_new_tokens: the longest answer, in tokens; it ends earlier at an end token or a `stop` text.
+            stop: texts that end an answer; they are cut off.
+            prefix: a shared beginning from `prefix()`; each prompt continues it, as if both were one text.
+            temperature: 0 takes the likeliest token; above 0 samples, each row with its own generator (`seed` + row).
+            progress: called with (prompts done, all prompts).
+
+        Raises:
+            ValueError: an empty prompt, or one that doesn't fit into the window with its answer.
+        """
+        if isinstance(prompts, str):
+            return self.generate([prompts], max_new_tokens, stop=stop, prefix=prefix, temperature=temperature, seed=seed)[0]
+        if max_new_tokens < 1 or batch_size < 1 or temperature < 0:
+            raise ValueError("max_new_tokens and batch_size must be at least 1, and temperature at least 0.")
+        rows, shared = self._rows(prompts, prefix, max_new_tokens)
+        answers = [""] * len(rows)
+        done = 0
+        for chosen in make_batches([len(ids) + max_new_tokens for ids in rows], batch_size):
+            pickers = [_picker(temperature, seed + i, self.device) for i in chosen]
+            for i, new in zip(
+                chosen,
+                self._continue([rows[i] for i in chosen], prefix, shared, max_new_tokens, tuple(stop), pickers),
+                strict=True,
+            ):
+                answers[i] = new
+            done += len(chosen)
+            if progress:
+                progress(done, len(rows))
+        return answers
+
+    @torch.inference_mode()
+    def score(
+        self,
+        prompts: Sequence[str],
+        continuations: Sequence[str] | Sequence[Sequence[str]],
+        *,
+        prefix: Prefix | None = None,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> Any:
+        """The log-probability (nats, summed over tokens) of each continuation given its prompt.
+
+        One continuation for each prompt gives a list of floats; a list of continuations for each prompt gives a list
+        of lists. Each prompt runs once, however many continuations it has, and logits are computed only where a
+        continuation's token is predicted. Prompt and continuation are tokenised apart, so a continuation usually
+        begins with a space, and no prompt ends with one.
+
+        Raises:
+            ValueError: different lengths, an empty prompt or continuation, or one that doesn't fit into the window.
+        """
+        if isinstance(prompts, str) or isinstance(continuations, str):
+            raise TypeError("score takes lists: put the single prompt and continuation into lists.")
+        if len(prompts) != len(continuations):
+            raise ValueError(f"{len(prompts)} prompts but {len(continuations)} continuations; give one for each prompt.")
+        nested = any(not isinstance(c, str) for c in continuations)
+        groups = [[c] if isinstance(c, str) else list(c) for c in continuations]
+        check_texts([c for group in groups for c in group], "continuation")
+        targets = [[self.encode(c) for c in group] for group in groups]
+        longest = max((len(t) for group in targets for t in group), default=0)
+        rows, shared = self._rows(prompts, prefix, longest)
+        scores: list[list[float]] = [[] for _ in rows]
+        done = 0
+        for chosen in make_batches([len(ids) + longest for ids in rows], batch_size):
+            found = self._score_batch([rows[i] for i in chosen], prefix, shared, [targets[i] for i in chosen])
+            for i, values in zip(chosen, found, strict=True):
+                scores[i] = values
+            done += len(chosen)
+            if progress:
+                progress(done, len(rows))
+        return scores if nested else [group[0] for group in scores]
+
+    def _rows(self, prompts: Sequence[str], prefix: Prefix | None, room: int) -> tuple[list[list[int]], int]:
+        """Token ids of every prompt (prefix included), and how many leading ids all of them share with the prefix.
+
+        Tokenising prefix and prompt as one text, and reusing only the ids that really agree, gives the very tokens
+        that a call without a prefix would have; at least one id is left over, since its logits are needed.
+        """
+        check_texts(prompts, "prompt", allow_empty=prefix is not None)
+        before = prefix.text if prefix else ""
+        rows = [self.encode(before + prompt) for prompt in prompts]
+        self._check_window(rows, room, "Prompt")
+        if prefix is None:
+            return rows, 0
+        return rows, min((min(common_length(prefix.ids, ids), len(ids) - 1) for ids in rows), default=0)
+
+    def _check_window(self, rows: list[list[int]], room: int, what: str) -> None:
+        for i, ids in enumerate(rows):
+            total = len(ids) + room
+            if total > self.window:
+                raise ValueError(
+                    f"{what} {i} has {len(ids):,} tokens; with room for {room:,} more that is {total:,}, but the window "
+                    f"of {self.name} is {self.window:,}. Shorten it by {total - self.window:,} tokens."
+                )
+
+    def _forward(self, batch: Batch, cache: Any, keep: int) -> Any:
+        return self.model(
+            input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions,
+            use_cache=True, logits_to_keep=keep, **{self._cache_argument: cache},
+        )  # fmt: skip
+
+    def _prefill(self, rows: list[list[int]], prefix: Prefix | None, shared: int) -> tuple[Batch, Any]:
+        """Run the prompts of one batch; returns the batch and the model's output for its last position."""
+        batch = Batch.of([ids[shared:] for ids in rows], self.device, before=shared)
+        cache = cache_from(prefix.layers, shared, len(rows)) if prefix and shared else None
+        return batch, self._forward(batch, cache, keep=1)
+
+    def _continue(
+        self, rows: list[list[int]], prefix: Prefix | None, shared: int, limit: int, stop: tuple[str, ...], pickers: list
+    ) -> list[str]:
+        batch, out = self._prefill(rows, prefix, shared)
+        new: list[list[int]] = [[] for _ in rows]
+        texts = [""] * len(rows)
+        alive = list(range(len(rows)))
+        for step in range(limit):
+            picked = [pick(logits) for pick, logits in zip((pickers[i] for i in alive), out.logits[:, -1], strict=True)]
+            going = []
+            for place, (i, token) in enumerate(zip(alive, picked, strict=True)):
+                if token not in self.stop_ids:
+                    new[i].append(token)
+                    texts[i] = self.decode(new[i])
+                    cut = min((texts[i].find(s) for s in stop if s in texts[i]), default=-1)
+                    if cut < 0:
+                        going.append(place)
+                    else:
+                        texts[i] = texts[i][:cut]
+            if not going or step + 1 == limit:
+                break
+            cache = out.past_key_values
+            if len(going) < len(alive):
+                kept = torch.tensor(going, device=self.device)
+                cache, batch = select_rows(cache, kept), batch.rows(kept)
+                alive = [alive[place] for place in going]
+            batch = batch.extended([new[i][-1] for i in alive])
+            out = self._forward(batch, cache, keep=1)
+        return texts
+
+    def _score_batch(
+        self, rows: list[list[int]], prefix: Prefix | None, shared: int, targets: list[list[list[int]]]
+    ) -> list[list[float]]:
+        batch, out = self._prefill(rows, prefix, shared)
+        first = out.logits[:, -1].float().log_softmax(-1)
+        scores = [[first[row, t[0]].item() for t in group] for row, group in enumerate(targets)]
+        # What is longer than one token needs one more run, for all rows and continuations side by side.
+        longer = [(row, j) for row, group in enumerate(targets) for j, t in enumerate(group) if len(t) > 1]
+        for part in make_batches([batch.width + len(targets[r][j]) for r, j in longer], 32):
+            pairs = [longer[k] for k in part]
+            kept = torch.tensor([row for row, _ in pairs], device=self.device)
+            tails = [targets[row][j] for row, j in pairs]
+            more = batch.rows(kept).followed_by([t[:-1] for t in tails])
+            logits = self._forward(more, select_rows(out.past_key_values, kept), keep=0).logits
+            for (row, j), tail, here in zip(pairs, tails, logits, strict=True):
+                rest = torch.tensor(tail[1:], device=self.device)
+                after = here[: len(rest)].float().log_softmax(-1)
+                scores[row][j] += after.gather(1, rest[:, None]).sum().item()
+        return scores
+
+
+def _picker(temperature: float, seed: int, device: torch.device) -> Callable[[torch.Tensor], int]:
+    """The rule that turns one row of logits into a token id."""
+    if temperature == 0:
+        return lambda logits: int(logits.argmax())
+    generator = torch.Generator().manual_seed(seed)
+
+    def sample(logits: torch.Tensor) -> int:
+        probabilities = (logits.float().cpu() / temperature).softmax(-1)
+        return int(torch.multinomial(probabilities, 1, generator=generator))
+
+    return sample

@@ -1,0 +1,111 @@
+"""One style for every figure: colours for colour-blind readers, markers as well, and a text that says what is seen."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's eight colours, in an order in which neighbours differ in lightness too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLE: dict[str, Any] = {
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.size": 11,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 2,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+}
+
+
+def figure(columns: int = 1, rows: int = 1, width: float = 7.0, height: float = 3.6, **options: Any) -> tuple[Any, Any]:
+    """A figure in the course's style; returns (figure, axes) as `plt.subplots` does, sizes in inches."""
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    style: dict[Any, Any] = {**STYLE, "axes.prop_cycle": cycler(color=list(COLOURS)) + cycler(marker=list(MARKERS))}
+    with plt.rc_context(style):
+        return plt.subplots(rows, columns, figsize=(width, height), **options)
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Put a figure into the notebook as a PNG with its alt text, and close it.
+
+    The alt text stands in the output's metadata and as its plain text, so that it is there in every viewer and is
+    compared by the tests.
+
+    Raises:
+        ValueError: the alt text says too little (under 20 characters).
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    if len(alt.strip()) < 20:
+        raise ValueError(f"The alt text must say in a sentence what is to be seen, not {alt!r}.")
+    picture = base64.b64encode(png(fig)).decode("ascii")
+    plt.close(fig)
+    display({"image/png": picture, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def png(fig: Figure) -> bytes:
+    """The figure as PNG bytes, without the time and the program's name in them."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def band(axes: Axes, x: Any, middle: Any, low: Any, high: Any, label: str, number: int) -> None:
+    """A line with markers and its interval as a shaded band, in the course's colour of that number."""
+    colour = COLOURS[number % len(COLOURS)]
+    axes.plot(x, middle, color=colour, marker=MARKERS[number % len(MARKERS)], label=label)
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def memory_map() -> Figure:
+    """The map of the course: where knowledge can live, how it gets there, and which notebooks visit it."""
+    fig, axes = figure(width=9, height=4.6)
+    axes.set_axis_off()
+    axes.set(xlim=(0, 12), ylim=(0, 6.2))
+    rooms = (
+        (0.2, COLOURS[0], "WEIGHTS", "what training left behind",
+         ("written by: training", "lives: as long as the file", "costs: GPU time, once", "notebooks 03, 07, 08")),
+        (4.2, COLOURS[1], "ACTIVATIONS", "what one prompt computes",
+         ("written by: every token read", "lives: one conversation", "costs: memory and time, always",
+          "notebooks 01, 02")),
+        (8.2, COLOURS[2], "RETRIEVAL", "what an index can look up",
+         ("written by: adding a document", "lives: until deleted", "costs: a search per question",
+          "notebooks 04, 05, 06")),
+    )  # fmt: skip
+    for x, colour, name, meaning, facts in rooms:
+        _room(axes, x, colour, name, meaning, facts)
+    _box(axes, (4.2, 0.15), (3.6, 0.8), "black", 2)
+    axes.text(6.0, 0.55, "the answer", ha="center", va="center", fontsize=12)
+    for x in (2.0, 6.0, 10.0):
+        axes.annotate("", (6.0 + (x - 6.0) * 0.35, 1.0), (x, 2.0), arrowprops={"arrowstyle": "->", "lw": 1.8})
+    axes.text(6.0, 5.95, "Where can a language model's answer come from?", ha="center", va="center", fontsize=14)
+    return fig
+
+
+def _room(axes: Axes, x: float, colour: str, name: str, meaning: str, facts: tuple[str, ...]) -> None:
+    _box(axes, (x, 2.0), (3.6, 3.55), colour, 2.5)
+    axes.text(x + 1.8, 5.2, name, ha="center", va="center", fontsize=13, weight="bold", color=colour)
+    axes.text(x + 1.8, 4.75, meaning, ha="center", va="center", style="italic")
+    for i, fact in enumerate(facts):
+        axes.text(x + 0.2, 4.15 - 0.55 * i, fact, ha="left", va="center", fontsize=10)
+
+
+def _box(axes: Axes, corner: tuple[float, float], size: tuple[float, float], colour: str, line: float) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    shape = "round,pad=0,rounding_size=0.15"
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=shape, fc="white", ec=colour, lw=line))
