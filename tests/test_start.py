@@ -184,9 +184,14 @@ OUTPUTS = {
                      "failed: self-signed certificate (_ssl.c:1006)'))") + NOTHING_FOUND.format("torch"),
         ["certificate", "PIP_CERT", "--from DIR"],
     ),
-    "proxy": (
-        RETRY.format("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 Proxy "
-                     "Authentication Required'))") + NOTHING_FOUND.format("torch"),
+    "no proxy there": (
+        RETRY.format("ProxyError('Cannot connect to proxy.', NewConnectionError('[Errno 111] Connection refused'))")
+        + NOTHING_FOUND.format("torch"),
+        ["proxy", "HTTPS_PROXY", "--from DIR"],
+    ),
+    "a proxy that refuses": (
+        RETRY.format("OSError('Tunnel connection failed: 407 Proxy Authentication Required')")
+        + NOTHING_FOUND.format("torch"),
         ["proxy", "HTTPS_PROXY", "--from DIR"],
     ),
     "rate limit on a file": (
@@ -224,7 +229,7 @@ OUTPUTS = {
         ["compile cext"],
     ),
     "a file in use on Windows": (
-        "ERROR: Could not install packages due to an OSError: [WinError 5] Access is denied: "
+        "ERROR: Could not install packages due to an OSError: [WinError 5] Zugriff verweigert: "
         "'C:\\\\memcourse\\\\.venv\\\\Lib\\\\site-packages\\\\~orch\\\\lib\\\\torch_cpu.dll'\nCheck the permissions.\n",
         ["can't be written", "JupyterLab"],
     ),
@@ -411,6 +416,7 @@ def test_children_see_none_of_the_settings_that_mislead_them(start, monkeypatch)
     env = start.child_env()
     assert not {"PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX"} & env.keys()
     assert (env["PYTHONUTF8"], env["PIP_DISABLE_PIP_VERSION_CHECK"], env["JUPYTER_PREFER_ENV_PATH"]) == ("1", "1", "1")
+    assert (env["PIP_RETRIES"], env["PIP_TIMEOUT"]) == ("2", "20")  # for the pip that pip starts
     assert env["PATH"].split(os.pathsep)[0] == str(start.PYTHON.parent)
     assert env["PIP_INDEX_URL"] == env["PIP_FIND_LINKS"] == "/foreign" and env["PIP_USER"] == "0"
 
@@ -451,7 +457,10 @@ def test_a_venv_that_cannot_be_made_is_explained(start, monkeypatch):
     done = namedtuple("done", "returncode stdout stderr")
     failed = done(1, "", "Error: [Errno 28] No space left on device: '/x/.venv/lib'")
     monkeypatch.setattr(start.subprocess, "run", lambda *_, **__: failed)
-    assert "disk is full" in ends(start.make_venv, start.Step("[2/5] environment"))
+    monkeypatch.setattr(start.sys, "_base_executable", "/base/python", raising=False)
+    sentence = ends(start.make_venv, start.Step("[2/5] environment"))
+    assert "disk is full" in sentence
+    assert sentence.startswith("`/base/python -m venv")  # .venv's own Python would delete itself
 
 
 # ---- The stamp -------------------------------------------------------------------------------------------------
@@ -530,8 +539,8 @@ def test_each_verb_hands_over_to_its_program(start, calls):
     assert calls[-1][:2] == ["-m", "jupyterlab"] and calls[-1][-1].endswith("00_start_here.ipynb")
     start.main(["run", "02", "--profile", "smoke", "--json"])
     assert calls[-1] == ["-m", "memcourse", "run", "02", "--profile", "smoke", "--json"]
-    start.main(["test", "-x", "-k", "a and not b", "tests/test_start.py"])
-    assert calls[-1] == ["-m", "pytest", "-x", "-k", "a and not b", "tests/test_start.py"]
+    start.main(["test", "-x", "-k", "a and not b", "--fr", "tests/test_start.py"])
+    assert calls[-1] == ["-m", "pytest", "-x", "-k", "a and not b", "--fr", "tests/test_start.py"]
     start.main(["setup"])
     assert calls[-1] == ["-m", "memcourse", "doctor"]
 
@@ -550,6 +559,14 @@ def test_from_reaches_pip_and_fetch_but_not_pytest(start, calls, tmp_path):
         assert install[-3:] == ["--no-index", "--find-links", str(tmp_path)]
         assert fetch == ["-m", "memcourse", "fetch", "--from", str(tmp_path)]
         assert tests == ["-m", "pytest", "-q"]
+
+
+def test_a_relative_folder_is_found_from_everywhere(start, calls, tmp_path, monkeypatch):
+    """Programs run in the course's own folder, wherever start.py was called."""
+    (tmp_path / "torch.whl").touch()
+    monkeypatch.chdir(tmp_path)
+    start.main(["setup", "--from", "."])
+    assert calls[0][-1] == calls[1][-1] == str(tmp_path.resolve())
 
 
 def test_pack_downloads_everything_and_proves_it(start, calls, tmp_path, capsys):

@@ -3,5 +3,18 @@
 from memcourse.activations.hooks import Activation, hidden_states, watch
 from memcourse.activations.intervene import knockout, patched
 from memcourse.activations.lens import lens_step, logit_lens
+from memcourse.activations.tracing import Facts, answer_logprobs, prepare_facts, trace
 
-__all__ = ["Activation", "hidden_states", "knockout", "lens_step", "logit_lens", "patched", "watch"]
+__all__ = [
+    "Activation",
+    "Facts",
+    "answer_logprobs",
+    "hidden_states",
+    "knockout",
+    "lens_step",
+    "logit_lens",
+    "patched",
+    "prepare_facts",
+    "trace",
+    "watch",
+]

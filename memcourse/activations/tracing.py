@@ -16,6 +16,7 @@ from memcourse.activations.intervene import Part, knockout, patched
 from memcourse.model.batching import Batch
 
 Progress = Callable[[int, int], None]
+PARTS: tuple[Part, ...] = ("mlp", "attention")
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,27 @@ def patch_sweep(
         if progress:
             progress(i + 1, len(layers))
     return np.stack(margins)
+
+
+def trace(lm: Any, facts: Facts, step: int = 1, width: int = 3, progress: Progress | None = None) -> dict[str, np.ndarray]:
+    """All sweeps over every `step`-th block, at the subject's token ("subject") and at the last one ("last").
+
+    Each prompt's donor for patching is the next prompt.
+
+    Returns:
+        "blocks": the block numbers; "patch subject", "patch last", "mlp subject", "mlp last", "attention subject",
+        "attention last": arrays (blocks, n) as `patch_sweep` and `knockout_sweep` return them.
+    """
+    blocks = list(range(0, lm.model.config.num_hidden_layers, step))
+    donors = np.roll(np.arange(len(facts.last)), -1).tolist()
+    found: dict[str, np.ndarray] = {"blocks": np.array(blocks)}
+    for place, tokens in (("subject", facts.subject), ("last", facts.last)):
+        found[f"patch {place}"] = patch_sweep(lm, facts, donors, place, blocks)
+        for part in PARTS:
+            found[f"{part} {place}"] = knockout_sweep(lm, facts, part, tokens, blocks, width)
+            if progress:
+                progress(len(found) - 1, 6)
+    return found
 
 
 @torch.inference_mode()

@@ -173,7 +173,8 @@ def exercises(path: Path, book: Book) -> Iterator[str]:
         yield f"it has {stubs} exercises; at least three are needed."
     if sum("puzzle" in tags(cell) for cell in cells) != 1:
         yield "it needs exactly one puzzle."
-    if len(set(re.findall(r'quiz\("([\w.]+)"', "\n".join(source(c) for c in cells)))) not in (3, 4, 5):
+    asked = [source(cell) for cell in cells if "course.quiz(" in source(cell)]
+    if len(set(re.findall(rf'"({path.name[:2]}\.\d+)"', "\n".join(asked)))) not in (3, 4, 5):
         yield "it needs three to five quiz questions."
 
 

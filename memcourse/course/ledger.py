@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from memcourse.course.notes import note
 from memcourse.course.profile import current
-from memcourse.course.progress import note
+from memcourse.metrics import Estimate
 
 MIME = "application/vnd.memcourse.metric+json"
 FIELDS = ("notebook", "name", "value", "unit", "n", "seeds", "interval", "paper", "profile")
@@ -43,14 +44,14 @@ def _verdict(name: str, value: float) -> str:
 
 
 def record(
-    name: str, value: float, *, unit: str = "", n: int | None = None, seeds: int | None = None,
+    name: str, value: float | Estimate, *, unit: str = "", n: int | None = None, seeds: int | None = None,
     interval: Sequence[float] | None = None, paper: str | None = None,
 ) -> None:  # fmt: skip
     """Put one measured figure into the ledger (as an output of this cell) and show it in one line.
 
     Args:
         name: what was measured; the same name as in `predict`, so that both are compared.
-        value: the figure, kept to four significant digits.
+        value: the figure, kept to four significant digits; an `Estimate` brings its n and interval along.
         n: how many questions, facts or prompts stand behind it.
         seeds: how many seeds, where something was trained.
         interval: its 95 % interval (low, high).
@@ -61,6 +62,8 @@ def record(
     """
     from IPython.display import display
 
+    if isinstance(value, Estimate):
+        n, interval, value = value.n, value.interval, value.value
     if isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"The ledger takes finite numbers only; {name!r} is {value!r}.")
     if interval is not None and not (len(interval) == 2 and interval[0] <= interval[1]):
@@ -78,7 +81,7 @@ def record(
 _rows: dict[tuple[str, str], dict[str, Any]] = {}
 
 
-def ledger() -> None:
+def show_ledger() -> None:
     """Show what the running notebook has measured so far, beside what the papers found."""
     from IPython.display import Markdown, display
 

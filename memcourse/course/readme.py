@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memcourse.course.guards import badge
 from memcourse.course.ledger import ledger_rows, table
-from memcourse.course.notebooks import list_notebooks, read, source
+from memcourse.course.notebooks import list_notebooks, notebooks_folder, read, source
 
 
 def with_tables(text: str, folder: Path) -> str:
@@ -19,7 +19,14 @@ def with_tables(text: str, folder: Path) -> str:
     return text
 
 
-def notebook_table(notebooks: list[Path]) -> str:
+def contents() -> None:
+    """Show, inside a notebook, which notebooks there are and how long each takes."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(notebook_table(list_notebooks(notebooks_folder()), "")))
+
+
+def notebook_table(notebooks: list[Path], folder: str = "notebooks/") -> str:
     """A Markdown table of the notebooks: title, promise, minutes on two cores, peak memory, Colab."""
     lines = ["| Notebook | What it answers | Minutes | Memory | Colab |", "|---|---|---|---|---|"]
     for path in notebooks:
@@ -28,7 +35,7 @@ def notebook_table(notebooks: list[Path]) -> str:
         facts = book["metadata"].get("memcourse", {})
         minutes = f"{facts['seconds'] / 60:.1f}" if facts else ""
         memory = f"{facts['peak_mb'] / 1000:.1f} GB" if facts else ""
-        lines.append(f"| [{title}](notebooks/{path.name}) | {promise} | {minutes} | {memory} | {badge(path.name)} |")
+        lines.append(f"| [{title}]({folder}{path.name}) | {promise} | {minutes} | {memory} | {badge(path.name)} |")
     return "\n".join(lines)
 
 

@@ -99,6 +99,7 @@ def run_notebook(
             papermill.execute_notebook(
                 str(path), str(output), parameters=parameters or {}, kernel_name="python3", engine_name="memcourse",
                 progress_bar=False, cwd=str(path.parent), execution_timeout=cell_limit, log_output=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )  # fmt: skip
         except PapermillExecutionError as error:
             status, message = "failed cell", _failed(error)

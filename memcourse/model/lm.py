@@ -61,12 +61,16 @@ class LanguageModel:
         return self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
 
     @torch.inference_mode()
-    def prefix(self, text: str) -> Prefix:
-        """Run a shared beginning through the model once; pass it to `generate` or `score` as often as wanted."""
+    def prefix(self, text: str, after: Prefix | None = None) -> Prefix:
+        """Run a shared beginning through the model once; pass it to `generate` or `score` as often as wanted.
+
+        With `after`, an earlier prefix that the text begins with, only what is new is computed (a chat that goes on).
+        """
         check_texts([text], "prefix")
         ids = self.encode(text)
         self._check_window([ids], 0, "The prefix")
-        out = self._forward(Batch.of([ids], self.device), None, keep=1)
+        shared = min(common_length(after.ids, ids), len(ids) - 1) if after else 0
+        _, out = self._prefill([ids], after, shared)
         return Prefix(text, tuple(ids), layers_of(out.past_key_values))
 
     @torch.inference_mode()
@@ -157,6 +161,25 @@ class LanguageModel:
             if progress:
                 progress(done, len(rows))
         return scores if nested else [group[0] for group in scores]
+
+    @torch.inference_mode()
+    def last_logits(self, prompts: Sequence[str], batch_size: int = 16) -> torch.Tensor:
+        """(prompts, vocab) logits of the token that follows each prompt, computed in batches of like length."""
+        rows, _ = self._rows(prompts, None, 1)
+        found: dict[int, torch.Tensor] = {}
+        for chosen in make_batches([len(ids) for ids in rows], batch_size):
+            _, out = self._prefill([rows[i] for i in chosen], None, 0)
+            found |= dict(zip(chosen, out.logits[:, -1], strict=True))
+        return torch.stack([found[i] for i in range(len(rows))])
+
+    @torch.inference_mode()
+    def next_tokens(self, prompts: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
+        """The k likeliest next tokens of each prompt with their probabilities, the likeliest first."""
+        best = self.last_logits(prompts).float().softmax(-1).topk(k)
+        return [
+            [(self.tokenizer.decode([i]), p) for p, i in zip(*row, strict=True)]
+            for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
 
     def _rows(self, prompts: Sequence[str], prefix: Prefix | None, room: int) -> tuple[list[list[int]], int]:
         """Token ids of every prompt (prefix included), and how many leading ids all of them share with the prefix.

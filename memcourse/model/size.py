@@ -57,6 +57,17 @@ def parameters(shape: Shape) -> int:
     return embeddings + shape.layers * block + shape.d
 
 
+def parameter_shares(shape: Shape) -> dict[str, int]:
+    """Parameters by what they are for, the largest first: MLPs, embedding, attention, norms."""
+    shares = {
+        "MLPs": shape.layers * 3 * shape.d * shape.d_ff,
+        "embedding": shape.vocab * shape.d * (1 if shape.tied else 2),
+        "attention": shape.layers * 2 * shape.d * shape.head_dim * (shape.heads + shape.kv_heads),
+        "norms": (2 * shape.layers + 1) * shape.d,
+    }
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
 def weight_bytes(n_parameters: int, bits: float) -> float:
     """Bytes that n parameters take at so many bits each. Built by hand in notebook 00."""
     return n_parameters * bits / 8

@@ -28,6 +28,11 @@ class InventedFact:
     answer: str
     choices: tuple[str, ...]
 
+    @property
+    def gold(self) -> int:
+        """Place of the answer among the choices."""
+        return self.choices.index(self.answer)
+
 
 def load_invented_facts() -> list[InventedFact]:
     """All facts of data/invented_facts.jsonl."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from memcourse.course.exercises import nb00, nb01
 from memcourse.course.exercises.exercise import Exercise, judge, source_of
-from memcourse.course.progress import load, note
+from memcourse.course.notes import load, note
 
 EXERCISES: dict[str, Exercise] = {exercise.id: exercise for room in (nb00, nb01) for exercise in room.EXERCISES}
 
