@@ -24,7 +24,8 @@ _ROOMS = {
     "load_lm": "load", "load_embedder": "load",
     "LanguageModel": "lm", "Embedder": "embedder", "Prefix": "cache",
     "Example": "prompts", "completion_prompt": "prompts",
-    "Shape": "size", "block_parameters": "size", "parameters": "size", "parameter_shares": "size", "weight_bytes": "size", "chat_tokens": "size",
+    "Shape": "size", "block_parameters": "size", "parameters": "size",
+    "parameter_shares": "size", "weight_bytes": "size", "chat_tokens": "size",
     "kv_floats_per_token": "size", "weights_sha256": "size", "BITS": "size",
     "choose_device": "device", "choose_dtype": "device", "seed_everything": "seed",
 }  # fmt: skip

@@ -82,7 +82,10 @@ EXERCISES = (
         ),
         broken=accuracy_broken,
         mistakes=(
-            Mistake(accuracy_broken, "`answer in gold` asks whether the answer is a piece of the gold word."),
+            Mistake(
+                accuracy_broken,
+                "A model that says nothing should score 0. What does `a in g` ask when `a` is empty?",
+            ),
             Mistake(
                 lambda answers, gold: (
                     sum(bool(a) and a.strip().lower() in g.lower() for a, g in zip(answers, gold, strict=True)) / len(gold)

@@ -141,8 +141,7 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 hash_broken,
-                "The text of a large tensor is abbreviated with dots, and what the dots hide is not hashed. "
-                "Hash the bytes themselves.",
+                "Print the text that you hash for one large weight: is every number in it?",
             ),
             Mistake(_hash_of_sums, "A sum does not notice weights that trade places. Hash the bytes."),
             Mistake(_hash_of_names, "Only the names are hashed, and they never change."),
