@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -43,20 +43,19 @@ def sha256_file(path: Path) -> str:
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary name in the target's folder; rename it to `path` if the block succeeds, else delete it.
 
-    Raises CourseError when the folder can't be written or the disk is full.
+    The block only writes. Raises CourseError when the folder can't be written or the disk is full.
     """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
+        temporary.touch(exist_ok=False)  # with the usual permissions; tempfile's would be for the owner alone
+        yield temporary
+        temporary.replace(path)
     except OSError as error:
         raise CourseError(
             f"Cannot write to {path.parent} ({error.strerror or error}). "
             "Free some disk space, or set MEMCOURSE_HOME to a folder that you may write to."
         ) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ STYLE: dict[str, Any] = {
 def figure(columns: int = 1, rows: int = 1, width: float = 7.0, height: float = 3.6, **options: Any) -> tuple[Any, Any]:
     """A figure in the course's style; returns (figure, axes) as `plt.subplots` does, sizes in inches."""
     import matplotlib.pyplot as plt
-    from cycler import cycler
+    from matplotlib.rcsetup import cycler
 
     style: dict[Any, Any] = {**STYLE, "axes.prop_cycle": cycler(color=list(COLOURS)) + cycler(marker=list(MARKERS))}
     with plt.rc_context(style):

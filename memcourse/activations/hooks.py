@@ -69,7 +69,7 @@ def watch(model: Any, keep: Sequence[str] = ()) -> Iterator[tuple[list[Activatio
             handle.remove()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def hidden_states(lm: Any, prompts: Sequence[str]) -> torch.Tensor:
     """The residual stream at the last token of every prompt, after the embedding and after each block.
 

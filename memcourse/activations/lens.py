@@ -31,7 +31,7 @@ def lens_step(hidden: torch.Tensor, norm_weight: torch.Tensor, unembedding: torc
     return (hidden * torch.rsqrt(mean_square + eps) * norm_weight) @ unembedding.T
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def logit_lens(lm: Any, prompts: Sequence[str]) -> torch.Tensor:
     """Log-probabilities of the next token as every layer would give them, at the last token of each prompt.
 

@@ -62,7 +62,7 @@ def _last_token(lm: Any, prompt: str, end: int) -> int:
     return max(i for i, (start, _) in enumerate(offsets) if start < end)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def answer_logprobs(lm: Any, facts: Facts, answers: torch.Tensor | None = None) -> np.ndarray:
     """(n,) log-probability of each answer's first token (of other tokens, if given)."""
     batch = facts.batch
@@ -139,7 +139,7 @@ def trace(lm: Any, facts: Facts, step: int = 1, width: int = 3, progress: Progre
     return found
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _states_at(lm: Any, facts: Facts, tokens: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
     from memcourse.activations.hooks import watch
 

@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    except OSError as error:
+        print(f"memcourse: {error}. Check that the path is right and may be written, then try again.", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,10 +77,9 @@ def _command(commands, name: str, go, text: str, example: str) -> argparse.Argum
 
 
 def _seconds(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1 second")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number of seconds, at least 1, not {text!r}")
+    return int(text)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,10 @@ import os
 import platform
 import shutil
 import sys
+import textwrap
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -30,13 +33,28 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at everything; each check catches its own failures."""
-    checks = [_python(), *_packages()]
-    checks += [_imports(name) for name in ("torch", "transformers", "peft", "faiss", "sentence_transformers")]
-    checks += [_device(), _memory(), _disk()]
-    checks += _models()
+    """Look at everything; a check that fails itself becomes a line of the report."""
+    checks = [*_safely("python", _python), *_safely("packages", _packages)]
+    for module in ("torch", "transformers", "peft", "faiss", "sentence_transformers"):
+        checks += _safely(f"import {module}", partial(_imports, module))
+    for name, look in (("device", _device), ("memory", _memory), ("disk", _disk), ("models", _models)):
+        checks += _safely(name, look)
     checks.append(_offline(checks))
     return checks
+
+
+def _safely(name: str, look: Callable[[], Check | list[Check]]) -> list[Check]:
+    try:
+        found = look()
+        return found if isinstance(found, list) else [found]
+    except Exception as error:
+        advice = "Run `python start.py` in the clone again; if that changes nothing, delete its folder .venv first."
+        return [Check(name, FAIL, f"can't be looked at ({_words(error)})", advice)]
+
+
+def _words(error: BaseException) -> str:
+    """An error in one line."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}".rstrip(": "), 200, placeholder=" ...")
 
 
 def report(as_json: bool = False) -> int:
@@ -84,11 +102,16 @@ def _installed(name: str) -> str | None:
 def judge_version(name: str, found: str | None, wanted: str) -> Check:
     """Compare an installed version (None: not installed) with the tested range."""
     from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion
 
     upgrade = f'Run `{Path(sys.executable).name} -m pip install --upgrade "{name}{wanted}"`, then restart the kernel.'
     if found is None:
         return Check(name, FAIL, "not installed", upgrade)
-    if not SpecifierSet(wanted).contains(found, prereleases=True):
+    try:
+        fits = SpecifierSet(wanted).contains(found, prereleases=True)
+    except InvalidVersion:
+        fits = False
+    if not fits:
         return Check(name, FAIL, f"{found}, but the course needs {wanted}", upgrade)
     return Check(name, OK, f"{found} ({wanted})")
 
@@ -97,18 +120,20 @@ def _imports(module: str) -> Check:
     name = f"import {module}"
     try:
         importlib.import_module(module)
-    except Exception as error:
-        return Check(name, FAIL, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", _cure(module, error))
+    except (Exception, SystemExit) as error:
+        return Check(name, FAIL, _words(error), _cure(module, error))
     return Check(name, OK, "works")
 
 
-def _cure(module: str, error: Exception) -> str:
+def _cure(module: str, error: BaseException) -> str:
     """What helps against a broken import; never a file from an unknown site."""
     if module == "torch" and isinstance(error, OSError):
         return (
             "A system library is missing. On Windows install Microsoft's Visual C++ Redistributable from microsoft.com, "
             "then run start.py again; do not download single DLL files."
         )
+    if module in ("transformers", "peft", "sentence_transformers") and "torch" not in sys.modules:
+        return "See the line 'import torch': this package needs it."
     package = {value: key for key, value in MODULES.items()}.get(module, module)
     return f"Reinstall it: `{Path(sys.executable).name} -m pip install --force-reinstall --no-deps {package}`."
 
@@ -169,6 +194,6 @@ def _models() -> list[Check]:
 
 
 def _offline(checks: list[Check]) -> Check:
-    if any(check.status == FAIL for check in checks if check.name.startswith("model ")):
-        return Check("offline", FAIL, "a model is still missing", "Run `memcourse fetch` while there is a network.")
+    if any(check.status == FAIL for check in checks if check.name.startswith("model")):
+        return Check("offline", FAIL, "a model is missing or damaged", "Run `memcourse fetch` while there is a network.")
     return Check("offline", OK, f"nothing more is needed from a network; models lie in {models_home()}")

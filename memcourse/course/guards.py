@@ -31,10 +31,18 @@ def badge(name: str) -> str:
 def problems(path: Path) -> list[str]:
     """Every breach of every rule in one notebook."""
     book = read(path)
-    found = [f"{path.name}: {text}" for rule in RULES for text in rule(path, book)]
+    found = [f"{path.name}: {text}" for rule in RULES for text in _breaches(rule, path, book)]
     if path.read_text(encoding="utf-8") != normal_form(book):
         found.append(f"{path.name}: not in normal form; run `memcourse check --fix`.")
     return found
+
+
+def _breaches(rule: Callable[[Path, Book], Iterator[str]], path: Path, book: Book) -> list[str]:
+    """A rule's sentences; one of them where the notebook is so odd that the rule can't judge it."""
+    try:
+        return list(rule(path, book))
+    except Exception as error:
+        return [f"the rule '{rule.__name__}' can't judge it ({type(error).__name__}: {error}); mend the notebook by hand."]
 
 
 def _code(book: Book) -> list[dict[str, Any]]:
@@ -46,6 +54,7 @@ def _prose(book: Book) -> str:
 
 
 def executed_in_order(path: Path, book: Book) -> Iterator[str]:
+    """The code cells were run once each, from top to bottom, and none ended in an error."""
     counts = [cell.get("execution_count") for cell in _code(book)]
     if counts != list(range(1, len(counts) + 1)):
         yield "its code cells were not run once each from top to bottom; run `memcourse run --inplace`."
@@ -56,6 +65,7 @@ def executed_in_order(path: Path, book: Book) -> Iterator[str]:
 
 
 def plain_metadata(path: Path, book: Book) -> Iterator[str]:
+    """The kernel is python3 and there is no widget state."""
     metadata = book.get("metadata", {})
     if metadata.get("kernelspec") != KERNEL:
         yield f"its kernel is {metadata.get('kernelspec')}, not python3."
@@ -66,15 +76,18 @@ def plain_metadata(path: Path, book: Book) -> Iterator[str]:
 
 
 def nothing_of_this_machine(path: Path, book: Book) -> Iterator[str]:
+    """No source or output shows a path or an address that holds on one machine only."""
     pattern = re.compile(r"(/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\?Users|0x[0-9a-f]{6,})")
     for number, cell in enumerate(_code(book), 1):
-        texts = [str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in cell.get("outputs", [])]
-        for text in [source(cell), *texts]:
+        outputs = cell.get("outputs", [])
+        shown = [value for o in outputs for kind, value in o.get("data", {}).items() if kind.startswith("text/")]
+        for text in [source(cell), *(str(o.get("text", "")) for o in outputs), *map(str, shown)]:
             if match := pattern.search(text):
                 yield f"code cell {number} shows {match.group()!r}, which holds on one machine only."
 
 
 def alt_texts(path: Path, book: Book) -> Iterator[str]:
+    """Every figure has an alt text, in its metadata and as its plain text."""
     for number, cell in enumerate(_code(book), 1):
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -85,6 +98,7 @@ def alt_texts(path: Path, book: Book) -> Iterator[str]:
 
 
 def headings(path: Path, book: Book) -> Iterator[str]:
+    """One top heading at the beginning, no level skipped, and every section that the form asks for."""
     prose = re.sub(r"```.*?```", "", _prose(book), flags=re.S)
     levels = [len(marks) for marks in re.findall(r"^(#+) ", prose, re.M)]
     if levels.count(1) != 1 or levels[:1] != [1]:
@@ -98,6 +112,7 @@ def headings(path: Path, book: Book) -> Iterator[str]:
 
 
 def links(path: Path, book: Book) -> Iterator[str]:
+    """The Colab badge is right, local links lead somewhere, cited keys stand in docs/references.bib."""
     prose = _prose(book)
     if badge(path.name) not in prose:
         yield f"the Colab badge is missing or points elsewhere; it is {badge(path.name)}"
@@ -108,7 +123,7 @@ def links(path: Path, book: Book) -> Iterator[str]:
             yield f"the link to {target} has no text."
         if not (path.parent / target.split("#")[0]).exists():
             yield f"the link to {target} leads nowhere."
-    bibliography = path.resolve().parents[1] / "docs" / "references.bib"
+    bibliography = path.resolve().parent.parent / "docs" / "references.bib"
     if bibliography.is_file():
         keys = set(re.findall(r"^@\w+\{([^,]+),", bibliography.read_text(encoding="utf-8"), re.M))
         for key in re.findall(r"\[@([\w-]+)\]", prose):
@@ -117,18 +132,20 @@ def links(path: Path, book: Book) -> Iterator[str]:
 
 
 def size(path: Path, book: Book) -> Iterator[str]:
+    """Bytes, minutes and memory stay within the budget."""
     if path.stat().st_size > MAX_BYTES:
         yield f"it has {path.stat().st_size:,} bytes; {MAX_BYTES:,} is the most."
     facts = book.get("metadata", {}).get("memcourse", {})
     seconds, limit = facts.get("seconds"), 300 if path.name[:2] in TRAINING else MAX_SECONDS
     if seconds is None:
         yield "it does not say how long it took; run `memcourse run --inplace`."
-    elif seconds > limit or facts["peak_mb"] > MAX_PEAK_MB:
-        yield f"it took {seconds:.0f} s and {facts['peak_mb']:,} MB; {limit} s and {MAX_PEAK_MB:,} MB are the most."
+    elif seconds > limit or facts.get("peak_mb", 0) > MAX_PEAK_MB:
+        yield f"it took {seconds:.0f} s and {facts.get('peak_mb', 0):,} MB; {limit} s and {MAX_PEAK_MB:,} MB are the most."
 
 
 def readable(path: Path, book: Book) -> Iterator[str]:
-    lengths = [len([line for line in source(cell).splitlines() if line.strip()]) for cell in _code(book)]
+    """Cells, lines and words stay within what one sitting can take."""
+    lengths = [len([line for line in source(cell).splitlines() if line.strip()]) for cell in _code(book)] or [0]
     words = len(_prose(book).split())
     if not 25 <= len(book["cells"]) <= 45:
         yield f"it has {len(book['cells'])} cells; 25 to 45 make one sitting."
@@ -144,24 +161,35 @@ def parameters(path: Path, book: Book) -> Iterator[str]:
     if len(tagged) != 1:
         yield f"it has {len(tagged)} cells tagged 'parameters'; one is needed."
         return
-    names = {}
-    for statement in ast.parse(source(tagged[0])).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            names[statement.targets[0].id] = isinstance(statement.value, ast.Constant)
-    if "PROFILE" not in names or not all(names.values()):
-        yield "its parameters cell must hold PROFILE and plain literals only."
-    for name in names:
+    try:
+        names = [_parameter(statement) for statement in ast.parse(source(tagged[0])).body]
+    except SyntaxError as error:
+        yield f"its parameters cell is no Python ({error.msg}, line {error.lineno})."
+        return
+    if "PROFILE" not in names or None in names:
+        yield "its parameters cell must hold PROFILE and plain literals only, each as NAME = value."
+    for name in filter(None, names):
         rest = [source(cell) for cell in _code(book) if cell is not tagged[0]]
         if not any(re.search(rf"\b{name}\b", text) for text in rest):
             yield f"its parameter {name} is never read."
-        if any(re.search(rf"^\s*{name}\s*=[^=]", text, re.M) for text in rest):
+        if any(re.search(rf"^\s*{name}\s*(:[^=\n]+|[-+*/|&%]+)?=[^=]", text, re.M) for text in rest):
             yield f"its parameter {name} is set again in a later cell."
+
+
+def _parameter(statement: ast.stmt) -> str | None:
+    """The name that `NAME = literal` sets; None for any other statement, which papermill would misread."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return None
+    target, value = statement.targets[0], statement.value
+    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
+        value = value.operand
+    return target.id if isinstance(target, ast.Name) and isinstance(value, ast.Constant) else None
 
 
 def exercises(path: Path, book: Book) -> Iterator[str]:
     """Three exercises whose stub raises NotImplementedError and is checked by the very next code cell; one puzzle."""
     cells, stubs = _code(book), 0
-    for cell, after in zip(cells, [*cells[1:], {}], strict=True):
+    for cell, after in zip(cells, [*cells, {}][1:], strict=True):
         if "exercise" in tags(cell) or "puzzle" in tags(cell):
             stub = "exercise" in tags(cell)
             stubs += stub
@@ -190,11 +218,11 @@ def compared(path: Path, book: Book) -> Iterator[str]:
 
 def setup_cell(path: Path, book: Book) -> Iterator[str]:
     """The same guard in every notebook; pip only inside it, and no notebook server on Colab."""
-    text = "\n".join(source(cell) for cell in _code(book))
-    if SETUP not in text:
+    texts = [source(cell) for cell in _code(book)]
+    if not any(text.startswith(SETUP) for text in texts):
         yield "its set-up cell does not begin with the guard that all notebooks share."
-    outside = text.replace(SETUP, "")
-    if re.search(r"!\s*pip|%pip|%conda|sys\.path", outside):
+    outside = "\n".join(texts).replace(SETUP, "")
+    if re.search(r"^\s*!.*\b(pip|conda)\b|%pip|%conda|%%bash|-m pip|\"pip\"|sys\.path", outside, re.M):
         yield "it installs something or changes sys.path outside the guard."
 
 

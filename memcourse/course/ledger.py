@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from memcourse.course.notebooks import read
 from memcourse.course.notes import note
 from memcourse.course.profile import current
+from memcourse.errors import CourseError
 from memcourse.metrics import Estimate
 
 MIME = "application/vnd.memcourse.metric+json"
@@ -17,9 +18,12 @@ FIELDS = ("notebook", "name", "value", "unit", "n", "seeds", "interval", "paper"
 
 
 def predict(name: str, value: float | None = None, unit: str = "") -> None:
-    """Write down what you expect before you measure; None is allowed. `record` and `expect` compare it later."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise TypeError(f"A prediction is a number or None, not {value!r}.")
+    """Write down what you expect before you measure; None is allowed. `record` and `expect` compare it later.
+
+    Raises:
+        TypeError, ValueError: the value is neither None nor a finite number.
+    """
+    value = None if value is None else _number(name, value)
     key = f"{current().notebook}.{name}"
     if value is None:
         print(f"{name}: no prediction yet; put a number{f' of {unit}' if unit else ''} in place of None.")
@@ -43,6 +47,17 @@ def _verdict(name: str, value: float) -> str:
     return f"; you predicted {guess:g}, off by {abs(guess - value):.3g}"
 
 
+def _number(name: str, value: Any) -> float | int:
+    """A value as one of Python's own numbers, also where NumPy or torch brings it as a scalar."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name!r} needs a number, not {value!r}.")
+    if not abs(value) < 1e300:  # NaN, infinity, and what no figure can be
+        raise ValueError(f"{name!r} needs a finite number, not {str(value)[:20]}.")
+    return value
+
+
 def record(
     name: str, value: float | Estimate, *, unit: str = "", n: int | None = None, seeds: int | None = None,
     interval: Sequence[float] | None = None, paper: str | None = None,
@@ -58,20 +73,18 @@ def record(
         paper: what a paper reports, with its key in references.bib.
 
     Raises:
-        ValueError: the value is no finite number, or the interval doesn't contain two numbers in order.
+        TypeError: the value is no number, or n or seeds are not whole.
+        ValueError: the value is not finite, or the interval doesn't contain two finite numbers in order.
     """
     from IPython.display import display
 
     if isinstance(value, Estimate):
         n, interval, value = value.n, value.interval, value.value
-    if isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"The ledger takes finite numbers only; {name!r} is {value!r}.")
-    if interval is not None and not (len(interval) == 2 and interval[0] <= interval[1]):
-        raise ValueError(f"The interval of {name!r} must be (low, high), not {interval!r}.")
+    value = _number(name, value)
     setup = current()
     row = dict(zip(FIELDS, (
-        setup.notebook, name, _rounded(value), unit, n, seeds,
-        [_rounded(x) for x in interval] if interval is not None else None, paper, setup.profile,
+        setup.notebook, name, _rounded(value), unit, *(None if x is None else operator.index(x) for x in (n, seeds)),
+        None if interval is None else _interval(name, interval), paper, setup.profile,
     ), strict=True))  # fmt: skip
     _rows[(setup.notebook, name)] = row
     text = f"ledger: {name} = {_cell(row)}{_verdict(name, value)}"
@@ -79,6 +92,16 @@ def record(
 
 
 _rows: dict[tuple[str, str], dict[str, Any]] = {}
+
+
+def _interval(name: str, interval: Sequence[float]) -> list[float | int]:
+    try:
+        low, high = (_number(name, x) for x in interval)
+    except (TypeError, ValueError):
+        low, high = 1, 0
+    if low > high:
+        raise ValueError(f"The interval of {name!r} must be (low, high), not {interval!r}.")
+    return [_rounded(low), _rounded(high)]
 
 
 def show_ledger() -> None:
@@ -109,15 +132,29 @@ def expect(name: str, value: float, reference: float, tol: float, unit: str = ""
 
 
 def ledger_rows(notebooks: Sequence[Path]) -> list[dict[str, Any]]:
-    """Every row in the outputs of stored notebooks, in their order."""
+    """Every row in the outputs of stored notebooks, in their order.
+
+    Raises:
+        CourseError: a file that is no notebook, or a row that `record` didn't write.
+    """
     rows = []
     for path in notebooks:
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for cell in read(path)["cells"]:
             for output in cell.get("outputs", []):
-                row = output.get("data", {}).get(MIME)
-                if isinstance(row, dict):
-                    rows.append({field: row.get(field) for field in FIELDS})
+                if MIME in output.get("data", {}):
+                    rows.append(_checked(output["data"][MIME], path))
     return rows
+
+
+def _checked(row: Any, path: Path) -> dict[str, Any]:
+    try:
+        row = {field: row[field] for field in FIELDS}
+        _number(row["name"], row["value"])
+        if row["interval"] is not None:
+            _interval(row["name"], row["interval"])
+    except (KeyError, TypeError, ValueError):
+        raise CourseError(f"{path} holds a damaged row of the ledger; make it anew: `memcourse run --inplace`.") from None
+    return row
 
 
 def table(rows: Sequence[dict[str, Any]], with_notebook: bool = True) -> str:
@@ -129,7 +166,7 @@ def table(rows: Sequence[dict[str, Any]], with_notebook: bool = True) -> str:
         n = f"{row['n']}" if row["n"] is not None else ""
         n += f" ({row['seeds']} seeds)" if row["seeds"] else ""
         cells = [row["notebook"]] * with_notebook + [row["name"], _value(row), n, interval, row["paper"] or ""]
-        lines.append("| " + " | ".join(str(c).replace("|", "/") for c in cells) + " |")
+        lines.append("| " + " | ".join(" ".join(str(c).replace("|", "/").split()) for c in cells) + " |")
     return "\n".join(lines)
 
 
@@ -145,7 +182,8 @@ def _cell(row: dict[str, Any]) -> str:
     return _value(row) + (f" ({', '.join(facts)})" if facts else "")
 
 
-def _rounded(value: float) -> float | int:
+def _rounded(value: float | int) -> float | int:
+    """Four significant digits; counts stay exact."""
     if isinstance(value, int):
         return value
     short = float(f"{float(value):.4g}")

@@ -43,7 +43,7 @@ def choose_notebooks(folder: Path, wanted: list[str]) -> list[Path]:
         if name.endswith(".ipynb") and Path(name).is_file():
             chosen.append(Path(name))
             continue
-        fitting = [path for path in everything if path.stem == name or path.stem.split("_")[0] == name.zfill(2)]
+        fitting = [p for p in everything if name in (p.stem, p.name) or (name and p.stem[:2] == name.zfill(2))]
         if not fitting:
             known = ", ".join(path.stem for path in everything)
             raise CourseError(f"There is no notebook {name!r}; there are {known}. A path to an .ipynb works as well.")
@@ -59,11 +59,37 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(book["cells"], list):
-            raise KeyError("cells")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CourseError(f"{path} can't be read as a notebook ({type(error).__name__}: {error}).") from error
+        if not _is_notebook(book):
+            raise ValueError("its cells, outputs or metadata are not of the notebook format, version 4")
+    except (OSError, ValueError, RecursionError) as error:
+        raise CourseError(
+            f"{path} can't be read as a notebook ({error}). Restore it (git checkout) or copy it here again."
+        ) from error
     return book
+
+
+def _is_notebook(book: Any) -> bool:
+    """Whether everything that the course looks at has the type that the notebook format gives it."""
+    metadata = book.get("metadata", {}) if isinstance(book, dict) else None
+    return (
+        isinstance(metadata, dict)
+        and all(isinstance(metadata.get(key, {}), dict) for key in ("kernelspec", "language_info", "memcourse"))
+        and isinstance(book.get("cells"), list)
+        and all(isinstance(cell, dict) and _is_cell(cell) for cell in book["cells"])
+    )
+
+
+def _is_cell(cell: dict[str, Any]) -> bool:
+    outputs, metadata = cell.get("outputs", []), cell.get("metadata", {})
+    return (
+        cell.get("cell_type") in ("markdown", "code", "raw")
+        and (isinstance(cell.get("source", ""), str) or all(isinstance(line, str) for line in cell["source"]))
+        and isinstance(metadata, dict)
+        and isinstance(metadata.get("tags", []), list)
+        and isinstance(outputs, list)
+        and all(isinstance(output, dict) and isinstance(output.get("output_type"), str) for output in outputs)
+        and all(isinstance(output.get(key, {}), dict) for output in outputs for key in ("data", "metadata"))
+    )
 
 
 def source(cell: dict[str, Any]) -> str:
@@ -93,6 +119,8 @@ def _normal_cell(cell: dict[str, Any], number: int) -> dict[str, Any]:
     text = source(cell).rstrip("\n")
     new = {"id": cell.get("id", f"cell-{number:02}"), "cell_type": cell["cell_type"], "metadata": kept,
            "source": text.splitlines(keepends=True)}  # fmt: skip
+    if "attachments" in cell:  # pictures in Markdown
+        new["attachments"] = cell["attachments"]
     if cell["cell_type"] == "code":
         new["execution_count"] = cell.get("execution_count")
         new["outputs"] = [_normal_output(output) for output in cell.get("outputs", [])]
@@ -100,10 +128,13 @@ def _normal_cell(cell: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _normal_output(output: dict[str, Any]) -> dict[str, Any]:
-    new = {key: value for key, value in output.items() if key != "transient"}
+    new = {key: _lines(value) if key == "text" else value for key, value in output.items() if key != "transient"}
     if "data" in new:
-        new["data"] = {k: v for k, v in new["data"].items() if not k.startswith("application/vnd.jupyter.widget")}
-    for key in ("text",):
-        if isinstance(new.get(key), str):
-            new[key] = new[key].splitlines(keepends=True)
+        kept = {k: v for k, v in new["data"].items() if not k.startswith("application/vnd.jupyter.widget")}
+        new["data"] = {k: _lines(v) if k.startswith("text/") else v for k, v in kept.items()}
     return new
+
+
+def _lines(text: Any) -> Any:
+    """Text as a list of lines, the form in which Jupyter stores it."""
+    return text.splitlines(keepends=True) if isinstance(text, str) else text

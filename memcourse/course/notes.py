@@ -15,6 +15,8 @@ from typing import Any
 from memcourse.errors import CourseError
 from memcourse.files import home, written_whole
 
+_unwritten: dict[tuple[str, str], Any] = {}  # what the disk refused, kept while this Python runs
+
 
 def progress_file() -> Path:
     """The learner's file: progress.json in `files.home()`."""
@@ -27,21 +29,24 @@ def load() -> dict[str, Any]:
     try:
         found = json.loads(progress_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return notes
+        found = None
     if isinstance(found, dict):
         notes.update({key: found[key] for key in notes if isinstance(found.get(key), dict)})
+    for (kind, key), value in _unwritten.items():
+        notes[kind][key] = value
     return notes
 
 
 def note(kind: str, key: str, value: Any) -> None:
-    """Note one thing. A folder that can't be written costs the note, never the lesson."""
+    """Note one thing. A folder that can't be written costs the note's safe keeping, never the lesson."""
     notes = load()
     notes[kind][key] = value
     try:
         with written_whole(progress_file()) as temporary:
             temporary.write_text(json.dumps(notes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _unwritten.clear()
     except CourseError:
-        pass
+        _unwritten[kind, key] = value
 
 
 def progress(label: str) -> Callable[[int, int], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
@@ -78,7 +79,8 @@ def begin(notebook: str, profile: str = "laptop", seed: int = 0) -> Setup:
     column = PROFILES.index(profile)
     sizes = {name: values[column] for name, values in SIZES[notebook].items()}
     _current = Setup(notebook, profile, seed, device.value, dtype.value, MappingProxyType(sizes))
-    print(f"notebook {notebook}, profile {profile}, seed {seed}")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    print(f"notebook {notebook}, profile {profile}, seed {seed}; {versions}")
     print(f"device {device.value}: {device.why}")
     print(f"dtype {dtype.value}: {dtype.why}")
     if profile == "smoke":

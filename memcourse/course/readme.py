@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from memcourse.course.guards import badge
+from memcourse.course.guards import REPOSITORY, badge
 from memcourse.course.ledger import ledger_rows, table
 from memcourse.course.notebooks import list_notebooks, notebooks_folder, read, source
+from memcourse.errors import CourseError
 
 
 def with_tables(text: str, folder: Path) -> str:
@@ -23,7 +24,11 @@ def contents() -> None:
     """Show, inside a notebook, which notebooks there are and how long each takes."""
     from IPython.display import Markdown, display
 
-    display(Markdown(notebook_table(list_notebooks(notebooks_folder()), "")))
+    try:
+        text = notebook_table(list_notebooks(notebooks_folder()), "")
+    except CourseError:  # on Colab there is the one open notebook only
+        text = f"All notebooks: https://github.com/{REPOSITORY}/tree/main/notebooks"
+    display(Markdown(text))
 
 
 def notebook_table(notebooks: list[Path], folder: str = "notebooks/") -> str:
@@ -31,11 +36,13 @@ def notebook_table(notebooks: list[Path], folder: str = "notebooks/") -> str:
     lines = ["| Notebook | What it answers | Minutes | Memory | Colab |", "|---|---|---|---|---|"]
     for path in notebooks:
         book = read(path)
-        title, promise = _title_and_promise(source(book["cells"][0]))
-        facts = book["metadata"].get("memcourse", {})
-        minutes = f"{facts['seconds'] / 60:.1f}" if facts else ""
-        memory = f"{facts['peak_mb'] / 1000:.1f} GB" if facts else ""
-        lines.append(f"| [{title}]({folder}{path.name}) | {promise} | {minutes} | {memory} | {badge(path.name)} |")
+        title, promise = _title_and_promise(source(book["cells"][0]) if book["cells"] else "")
+        facts = book.get("metadata", {}).get("memcourse", {})
+        minutes = f"{facts['seconds'] / 60:.1f}" if "seconds" in facts else ""
+        memory = f"{facts['peak_mb'] / 1000:.1f} GB" if "peak_mb" in facts else ""
+        lines.append(
+            f"| [{title or path.stem}]({folder}{path.name}) | {promise} | {minutes} | {memory} | {badge(path.name)} |"
+        )
     return "\n".join(lines)
 
 

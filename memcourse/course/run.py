@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -16,13 +18,16 @@ from typing import Any
 import nbformat
 import papermill
 import psutil
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from memcourse.course.notebooks import normal_form, read
 from memcourse.errors import CourseError
-from memcourse.files import home, written_whole
+from memcourse.files import home, models_home, written_whole
 
 
 @dataclass(frozen=True)
@@ -67,39 +72,48 @@ class _Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
         nb_man.pbar = cls.line
-        return super().execute_managed_notebook(nb_man, kernel_name, **options)
+        return super().execute_managed_notebook(nb_man, kernel_name, kernel_manager_class=_ThisPython, **options)
+
+
+class _ThisPython(AsyncKernelManager):
+    """A kernel of the Python that runs this, whatever else is registered under the name python3 (case O06)."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(**get_kernel_dict())
 
 
 papermill_engines.register("memcourse", _Engine)
 
 
 def run_notebook(
-    path: Path, output: Path, parameters: dict[str, Any] | None = None, cell_limit: int = 600, live: bool = False
-) -> Outcome:
+    path: Path, output: Path, parameters: dict[str, Any] | None = None, cell_limit: int = 600, live: bool = False,
+    fresh: bool = False,
+) -> Outcome:  # fmt: skip
     """Execute one notebook into `output`, in a fresh kernel of this Python, in the notebook's own folder.
 
     Args:
         parameters: values for names in its parameters cell.
         cell_limit: seconds that one cell may take.
         live: show a line of progress on stderr.
+        fresh: let the notebook find no artifacts of earlier runs.
 
     Raises:
-        CourseError: a parameter that the notebook doesn't have, or a file that is no notebook.
+        CourseError: a parameter that the notebook doesn't have, a file that is no notebook, or nowhere to write.
     """
     book = read(path)
-    _check_parameters(path, parameters or {})
+    _check(path, output, parameters or {})
     expected = book.get("metadata", {}).get("memcourse", {}).get("seconds")
     smaller = (parameters or {}).get("PROFILE", "laptop") != "laptop"
     _Engine.line = _Line(path.stem, len(book["cells"]), None if smaller else expected, live)
-    output.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     status, message = "ok", ""
-    with _quiet_children(), _peak_memory() as peak:
+    with _child_environment(fresh), _peak_memory() as peak:
         try:
             papermill.execute_notebook(
-                str(path), str(output), parameters=parameters or {}, kernel_name="python3", engine_name="memcourse",
-                progress_bar=False, cwd=str(path.parent), execution_timeout=cell_limit, log_output=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                _literal(path), _literal(output), parameters=parameters or {}, kernel_name="python3",
+                engine_name="memcourse", progress_bar=False, cwd=str(path.parent), execution_timeout=cell_limit,
+                log_output=False, extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )  # fmt: skip
         except PapermillExecutionError as error:
             status, message = "failed cell", _failed(error)
@@ -109,6 +123,8 @@ def run_notebook(
         except DeadKernelError:
             status = "dead kernel"
             message = "the kernel died, most likely for lack of memory. Close other programs, or use --profile smoke."
+        except RuntimeError as error:
+            status, message = "dead kernel", f"the kernel did not start ({error}). Run `memcourse doctor`."
     _Engine.line.close()
     return Outcome(path.stem, status, round(time.perf_counter() - started, 1), peak[0], message)
 
@@ -123,13 +139,15 @@ def run_course(
     notebooks themselves, in normal form, if the run succeeded.
     """
     folder = folder or home() / "runs" / profile
+    parameters = {} if inplace else {"PROFILE": profile}
+    for path in paths:  # all of them before any of them runs
+        _check(path, folder / path.name, parameters)
     outcomes = []
     live = not as_json and sys.stderr.isatty()
     for path in paths:
         if not as_json and not live:
             print(f"{path.stem} ...", flush=True)
-        parameters = {} if inplace else {"PROFILE": profile}
-        outcome = run_notebook(path, folder / path.name, parameters, cell_limit, live)
+        outcome = run_notebook(path, folder / path.name, parameters, cell_limit, live, inplace)
         outcomes.append(outcome)
         if inplace and outcome.status == "ok":
             _write_back(path, folder / path.name, outcome)
@@ -150,11 +168,22 @@ def _summary(outcomes: list[Outcome], folder: Path, as_json: bool) -> None:
     print(f"{good} of {len(outcomes)} notebooks ran through, in {total:.0f} s. Executed copies: {folder}")
 
 
-def _check_parameters(path: Path, parameters: dict[str, Any]) -> None:
-    """Papermill only warns about an unknown name and runs with the default: refuse it instead."""
-    if not parameters:
-        return
-    known = list(papermill.inspect_notebook(str(path)))
+def _literal(path: Path) -> str:
+    """A path as papermill takes it: braces would stand for parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _check(path: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Refuse what can't go well. (Papermill only warns about an unknown parameter and runs with the default.)"""
+    if output.resolve() == path.resolve():
+        raise CourseError(f"The executed copy would replace {path}. Give another folder to --out, or use --inplace.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        known = list(papermill.inspect_notebook(_literal(path))) if parameters else []
+    except OSError as error:
+        raise CourseError(f"{output.parent} can't be made ({error.strerror}). Name another folder: --out DIR.") from error
+    except (ValueError, nbformat.ValidationError) as error:
+        raise CourseError(f"{path.name} can't be run ({error}). Try `memcourse check --fix {path}`.") from error
     for name in parameters:
         if name not in known:
             raise CourseError(f"{path.name} has no parameter {name!r}; it has {', '.join(known) or 'none'}.")
@@ -162,7 +191,8 @@ def _check_parameters(path: Path, parameters: dict[str, Any]) -> None:
 
 def _failed(error: PapermillExecutionError) -> str:
     lines = [line for line in str(error.evalue).splitlines() if line.strip()]
-    return f"code cell {error.exec_count} raised {error.ename}: {lines[0] if lines else ''}"
+    text = textwrap.shorten(lines[0], 300, placeholder=" ...") if lines else ""
+    return f"code cell {error.exec_count} raised {error.ename}: {text}".rstrip(": ")
 
 
 def _write_back(path: Path, executed: Path, outcome: Outcome) -> None:
@@ -174,15 +204,25 @@ def _write_back(path: Path, executed: Path, outcome: Outcome) -> None:
 
 
 @contextmanager
-def _quiet_children() -> Iterator[None]:
-    """Kernels started inside show no live progress, so that stored outputs hold results only."""
-    before = os.environ.get("MEMCOURSE_QUIET")
-    os.environ["MEMCOURSE_QUIET"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MEMCOURSE_QUIET"]
+def _child_environment(fresh: bool) -> Iterator[None]:
+    """Kernels started inside show no live progress; `fresh` ones also find no artifacts and no learner's notes.
+
+    So stored outputs hold results only, and their minutes are those of a first run.
+    """
+    wanted = {"MEMCOURSE_QUIET": "1"}
+    with tempfile.TemporaryDirectory(prefix="memcourse-") as folder:
+        if fresh:
+            wanted |= {"MEMCOURSE_MODELS": str(models_home().resolve()), "MEMCOURSE_HOME": folder}
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 @contextmanager

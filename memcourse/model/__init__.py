@@ -21,7 +21,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 _ROOMS = {
-    "load_lm": "load", "load_embedder": "load",
+    "load_lm": "load", "unload": "load", "load_embedder": "load",
     "LanguageModel": "lm", "Embedder": "embedder", "Prefix": "cache",
     "Example": "prompts", "completion_prompt": "prompts",
     "Shape": "size", "block_parameters": "size", "parameters": "size",

@@ -60,7 +60,7 @@ class LanguageModel:
         """The text that the chat format makes of messages ({"role": ..., "content": ...}), open for the answer."""
         return self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def prefix(self, text: str, after: Prefix | None = None) -> Prefix:
         """Run a shared beginning through the model once; pass it to `generate` or `score` as often as wanted.
 
@@ -73,7 +73,7 @@ class LanguageModel:
         _, out = self._prefill([ids], after, shared)
         return Prefix(text, tuple(ids), layers_of(out.past_key_values))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def generate(
         self,
         prompts: str | Sequence[str],
@@ -121,7 +121,7 @@ class LanguageModel:
                 progress(done, len(rows))
         return answers
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def score(
         self,
         prompts: Sequence[str],
@@ -162,7 +162,7 @@ class LanguageModel:
                 progress(done, len(rows))
         return scores if nested else [group[0] for group in scores]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def last_logits(self, prompts: Sequence[str], batch_size: int = 16) -> torch.Tensor:
         """(prompts, vocab) logits of the token that follows each prompt, computed in batches of like length."""
         rows, _ = self._rows(prompts, None, 1)
@@ -172,7 +172,7 @@ class LanguageModel:
             found |= dict(zip(chosen, out.logits[:, -1], strict=True))
         return torch.stack([found[i] for i in range(len(rows))])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def next_tokens(self, prompts: Sequence[str], k: int = 5) -> list[list[tuple[str, float]]]:
         """The k likeliest next tokens of each prompt with their probabilities, the likeliest first."""
         best = self.last_logits(prompts).float().softmax(-1).topk(k)

@@ -52,41 +52,78 @@ def judge(exercise: Exercise, attempt: Callable[..., Any]) -> tuple[str, str]:
     answers = []
     for case in exercise.cases:
         try:
-            answers.append(copy.deepcopy(exercise.probe(attempt, *case())))
+            answers.append(_kept(exercise.probe(attempt, *case())))
         except NotImplementedError:
             return "not attempted", "not attempted yet."
-        except Exception as error:
-            return "wrong", f"{exercise.describe(*case())} raised {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:
+            return "wrong", f"{exercise.describe(*case())} raised {type(error).__name__}: {_said(error)}"
     wanted = [exercise.probe(exercise.reference, *case()) for case in exercise.cases]
     for case, got, want in zip(exercise.cases, answers, wanted, strict=True):
         if not same(got, want):
-            reason = _reason(exercise, answers, got)
+            reason = _reason(exercise, answers, got, want)
             call = exercise.describe(*case())
             return "wrong", f"{call} should be {_short(want)}, but is {_short(got)}{_gap(got, want)}.{reason}"
     return "passed", f"passed ({len(answers)} checks)."
 
 
-def _reason(exercise: Exercise, answers: list[Any], got: Any) -> str:
+def _kept(answer: Any) -> Any:
+    """A copy that later calls can't change, where one can be made (there is none of a generator)."""
+    try:
+        return copy.deepcopy(answer)
+    except Exception:
+        return answer
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return textwrap.shorten(str(error), 300, placeholder=" ...") or "nothing more"
+    except Exception:
+        return "a message that can't be shown"
+
+
+def _reason(exercise: Exercise, answers: list[Any], got: Any, want: Any) -> str:
     if got is None:
         return " Did you forget `return`?"
     for mistake in exercise.mistakes:
         theirs = [exercise.probe(mistake.answer, *case()) for case in exercise.cases]
         if all(same(a, b) for a, b in zip(answers, theirs, strict=True)):
             return " " + mistake.message
+    if isinstance(want, int | float) and not isinstance(want, bool) and not _is_number(got):
+        return f" A number is needed, and this is of type {type(got).__name__}."
     return ""
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two answers agree: floats and arrays to a relative 1e-4, everything else exactly."""
-    if isinstance(b, bool | str) or b is None:
-        return type(a) is type(b) and bool(a == b)
-    if isinstance(b, int) and not hasattr(a, "shape"):
-        return not isinstance(a, bool) and bool(a == b)
+    """Whether answer `a` agrees with `b`: floats and arrays to a relative 1e-4, everything else exactly.
+
+    Lists, tuples and dictionaries agree if all that they hold does. Never raises, whatever `a` is.
+    """
     try:
-        x, y = _array(a), _array(b)
-    except (TypeError, ValueError):
+        return _same(a, b)
+    except Exception:
         return False
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(b, dict):
+        return isinstance(a, dict) and a.keys() == b.keys() and all(_same(a[key], b[key]) for key in b)
+    if isinstance(b, list | tuple) and isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(b, int) and getattr(a, "shape", None) == ():
+        a = a.item()
+    if isinstance(b, bool | str | int) or b is None:
+        return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+    if not (isinstance(b, float | list | tuple) or hasattr(b, "shape")):
+        return bool(a == b)
+    x, y = _array(a), _array(b)
     return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-4, atol=1e-6, equal_nan=False))
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return _array(value).shape == ()
+    except Exception:
+        return False
 
 
 def _array(value: Any) -> np.ndarray:
@@ -99,19 +136,25 @@ def _array(value: Any) -> np.ndarray:
 
 def _gap(got: Any, want: Any) -> str:
     """For two arrays of one shape, which look alike in words: how far apart they are."""
-    if hasattr(want, "ndim") and want.ndim and getattr(got, "shape", None) == want.shape:
-        return f" with values up to {float(abs(_array(got) - _array(want)).max()):.3g} away"
+    try:
+        if want.ndim and got.shape == want.shape:
+            return f" with values up to {float(abs(_array(got) - _array(want)).max()):.3g} away"
+    except Exception:
+        pass
     return ""
 
 
 def _short(value: Any) -> str:
-    if hasattr(value, "ndim") and value.ndim:
+    if hasattr(value, "ndim") and hasattr(value, "shape") and value.ndim:
         return f"an array of shape {tuple(value.shape)}"
     if isinstance(value, float):
         return f"{value:,.6g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        return f"something of type {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
