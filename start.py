@@ -44,7 +44,7 @@ CAUSES = (
     (r"MemoryError|exit code:? (?:-9|137)\b|Cannot allocate memory",
      f"The system ran out of memory. Close other programs, {AGAIN}."),
     (r"Errno 28|No space left|not enough space|WinError 112|Disk quota exceeded",
-     f"The disk is full, here or in the folder for temporary files (TMPDIR or TEMP sets it). Free 4 GB, {AGAIN}."),
+     f"The disk is full, here or in the folder for temporary files (TMPDIR or TEMP). Free 4 GB (Linux: 10), {AGAIN}."),
     (r"DO NOT MATCH THE HASHES(?:[^\n]*\n)+?\s+(\S+) from|Wheel '[^']+' located at (\S+) is invalid",
      f"{{}} came incomplete or altered (wrong SHA-256) and was not used. With --from fill that folder anew, {AGAIN}."),
     (r"WinError 206|Windows Long Path|File ?name too long",

@@ -82,15 +82,35 @@ def means(rows: Sequence[Sequence[float]], seed: int = 0) -> list[Estimate]:
     return [bootstrap(row, seed=seed) for row in rows]
 
 
-def accuracy(scores: Sequence[Sequence[float]], gold: Sequence[int]) -> Estimate:
-    """Share of questions whose highest score stands at the gold choice, with Wilson's interval.
+def hits(scores: Sequence[Sequence[float]], gold: Sequence[int]) -> np.ndarray:
+    """(n,) 1 where a question's highest score stands at its gold choice, else 0; subtract two of them for a paired test.
 
     Raises:
-        ValueError: different lengths, or no question.
+        ValueError: different lengths.
     """
     if len(scores) != len(gold):
         raise ValueError(f"{len(scores)} rows of scores but {len(gold)} gold choices.")
-    return share(sum(int(np.argmax(row)) == g for row, g in zip(scores, gold, strict=True)), len(gold))
+    return np.array([int(np.argmax(row)) == g for row, g in zip(scores, gold, strict=True)], dtype=int)
+
+
+def accuracy(scores: Sequence[Sequence[float]], gold: Sequence[int]) -> Estimate:
+    """Share of questions whose highest score stands at the gold choice, with Wilson's interval."""
+    found = hits(scores, gold)
+    return share(int(found.sum()), len(found))
+
+
+def auc(scores: Sequence[float], positive: Sequence[float]) -> float:
+    """Area under the ROC curve: how often a positive scores higher than a negative (ties count half); NaN without both.
+
+    Scores that say nothing give 0.5, scores that separate perfectly give 1.
+    """
+    from scipy import stats
+
+    values, is_positive = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
+    ups, downs = values[is_positive], values[~is_positive]
+    if not len(ups) or not len(downs):
+        return float("nan")
+    return float(stats.mannwhitneyu(ups, downs).statistic / (len(ups) * len(downs)))
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

@@ -95,7 +95,7 @@ def memory_map() -> Figure:
     axes.set(xlim=(0, 12), ylim=(0, 6.2))
     rooms = (
         (0.2, COLOURS[0], "WEIGHTS", "what training left behind",
-         ("written by: training", "lives: as long as the file", "costs: GPU time, once", "notebooks 03, 07, 08")),
+         ("written by: training", "lives: as long as the file", "costs: GPU time, once", "notebooks 01, 03, 07, 08")),
         (4.2, COLOURS[1], "ACTIVATIONS", "what one prompt computes",
          ("written by: every token read", "lives: one conversation", "costs: memory and time, always",
           "notebooks 01, 02")),
@@ -107,8 +107,12 @@ def memory_map() -> Figure:
         _room(axes, x, colour, name, meaning, facts)
     _box(axes, (4.2, 0.15), (3.6, 0.8), "black", 2)
     axes.text(6.0, 0.55, "the answer", ha="center", va="center", fontsize=12)
-    for x in (2.0, 6.0, 10.0):
-        axes.annotate("", (6.0 + (x - 6.0) * 0.35, 1.0), (x, 2.0), arrowprops={"arrowstyle": "->", "lw": 1.8})
+    for start, end in (((2.0, 2.0), (4.7, 1.0)), ((6.0, 2.0), (6.0, 1.0))):
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "lw": 1.8})
+    # what is looked up reaches the model as text, so the third arrow ends in the second room
+    bend = {"arrowstyle": "->", "lw": 1.8, "connectionstyle": "arc3,rad=-0.45"}
+    axes.annotate("", (7.2, 2.0), (10.0, 2.0), arrowprops=bend)
+    axes.text(8.7, 1.2, "into the prompt", ha="left", va="top", style="italic")
     axes.text(6.0, 5.95, "Where can a language model's answer come from?", ha="center", va="center", fontsize=14)
     return fig
 

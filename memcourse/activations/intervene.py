@@ -49,6 +49,42 @@ def knockout(lm: Any, layers: Sequence[int], part: Part, tokens: torch.Tensor) -
 
 
 @contextmanager
+def cut(lm: Any, layers: Sequence[int], viewer: torch.Tensor, viewed: torch.Tensor) -> Iterator[None]:
+    """Forbid one token of each row to look at another one, in the attention of some blocks; all else stays.
+
+    Args:
+        layers: numbers of the blocks, from 0.
+        viewer: (rows,) position of the token whose view is cut.
+        viewed: (rows,) position that it may no longer see.
+
+    Raises:
+        ValueError: an unknown layer, or positions of different length.
+    """
+    _check_layers(layers, len(lm.model.model.layers))
+    if viewer.shape != viewed.shape:
+        raise ValueError(f"{len(viewer)} viewers but {len(viewed)} viewed tokens; give one of each for each row.")
+
+    def hook(module: Any, inputs: Any, named: dict[str, Any]) -> Any:
+        hidden = named["hidden_states"] if "hidden_states" in named else inputs[0]
+        rows, width = hidden.shape[:2]
+        mask = named.get("attention_mask")
+        if mask is None:  # no padding in this batch: the attention is causal and nothing more
+            mask = torch.ones(rows, 1, width, width, dtype=torch.bool, device=hidden.device).tril()
+        mask = mask.expand(rows, -1, -1, -1).clone()
+        never = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+        mask[torch.arange(rows), :, viewer.to(mask.device), viewed.to(mask.device)] = never
+        return inputs, {**named, "attention_mask": mask}
+
+    blocks = lm.model.model.layers
+    handles = [blocks[i].self_attn.register_forward_pre_hook(hook, with_kwargs=True) for i in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def patched(lm: Any, layer: int, tokens: torch.Tensor, states: torch.Tensor) -> Iterator[None]:
     """Replace the residual stream after a block, at one token of each row, by states of another run.
 

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from memcourse.activations.intervene import Part, knockout, patched
+from memcourse.activations.intervene import Part, cut, knockout, patched
 from memcourse.model.batching import Batch
 
 Progress = Callable[[int, int], None]
-PARTS: tuple[Part, ...] = ("mlp", "attention")
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,14 @@ class Facts:
     """Prompts that end right before a fact, as one padded batch.
 
     Attributes:
-        batch: the prompts, padded on the left.
+        prompts: the texts.
+        batch: their tokens, padded on the left.
         subject: (n,) where each prompt's subject ends, as a position in the padded batch.
         last: (n,) where each prompt ends (the same place for all).
         answers: (n,) first token of the right answer.
     """
 
+    prompts: tuple[str, ...]
     batch: Batch
     subject: torch.Tensor
     last: torch.Tensor
@@ -53,7 +54,13 @@ def prepare_facts(lm: Any, template: str, subjects: Sequence[str], answers: Sequ
     ends = [width - len(row) + _last_token(lm, prompt, len(before + subject)) for row, prompt, subject in
             zip(rows, prompts, subjects, strict=True)]  # fmt: skip
     first = [lm.encode(" " + answer)[0] for answer in answers]
-    return Facts(Batch.of(rows, lm.device), torch.tensor(ends), torch.full((len(rows),), width - 1), torch.tensor(first))
+    return Facts(
+        tuple(prompts),
+        Batch.of(rows, lm.device),
+        torch.tensor(ends),
+        torch.full((len(rows),), width - 1),
+        torch.tensor(first),
+    )
 
 
 def _last_token(lm: Any, prompt: str, end: int) -> int:
@@ -118,24 +125,47 @@ def patch_sweep(
     return np.stack(margins)
 
 
-def trace(lm: Any, facts: Facts, step: int = 1, width: int = 3, progress: Progress | None = None) -> dict[str, np.ndarray]:
-    """All sweeps over every `step`-th block, at the subject's token ("subject") and at the last one ("last").
-
-    Each prompt's donor for patching is the next prompt.
+def cut_sweep(lm: Any, facts: Facts, layers: Sequence[int], width: int = 5, progress: Progress | None = None) -> np.ndarray:
+    """How much log-probability each fact loses when the last token can't look at the subject, in `width` blocks.
 
     Returns:
-        "blocks": the block numbers; "patch subject", "patch last", "mlp subject", "mlp last", "attention subject",
-        "attention last": arrays (blocks, n) as `patch_sweep` and `knockout_sweep` return them.
+        (len(layers), n) nats lost, as in `knockout_sweep`.
     """
-    blocks = list(range(0, lm.model.config.num_hidden_layers, step))
+    intact = answer_logprobs(lm, facts)
+    lost = []
+    for i, layer in enumerate(layers):
+        with cut(lm, range(layer, layer + width), facts.last, facts.subject):
+            lost.append(intact - answer_logprobs(lm, facts))
+        if progress:
+            progress(i + 1, len(layers))
+    return np.stack(lost)
+
+
+def trace(lm: Any, facts: Facts, step: int = 1, width: int = 3, progress: Progress | None = None) -> dict[str, np.ndarray]:
+    """The sweeps of notebook 01, over every `step`-th block; each prompt's donor for patching is the next prompt.
+
+    Returns:
+        "blocks", and for them "patch subject" and "patch last" as `patch_sweep` returns them; "windows", and for them
+        "mlp subject", "mlp last", "attention last" as `knockout_sweep` and "cut" as `cut_sweep` return them (nats
+        lost; the window has the block and its `width` - 1 followers). Blocks count from 0.
+    """
+    n = lm.model.config.num_hidden_layers
+    blocks = list(range(0, n, step))
+    windows = [block for block in blocks if block + width <= n]
     donors = np.roll(np.arange(len(facts.last)), -1).tolist()
-    found: dict[str, np.ndarray] = {"blocks": np.array(blocks)}
-    for place, tokens in (("subject", facts.subject), ("last", facts.last)):
-        found[f"patch {place}"] = patch_sweep(lm, facts, donors, place, blocks)
-        for part in PARTS:
-            found[f"{part} {place}"] = knockout_sweep(lm, facts, part, tokens, blocks, width)
-            if progress:
-                progress(len(found) - 1, 6)
+    sweeps: dict[str, Callable[[], np.ndarray]] = {
+        "patch subject": lambda: patch_sweep(lm, facts, donors, "subject", blocks),
+        "patch last": lambda: patch_sweep(lm, facts, donors, "last", blocks),
+        "mlp subject": lambda: knockout_sweep(lm, facts, "mlp", facts.subject, windows, width),
+        "mlp last": lambda: knockout_sweep(lm, facts, "mlp", facts.last, windows, width),
+        "attention last": lambda: knockout_sweep(lm, facts, "attention", facts.last, windows, width),
+        "cut": lambda: cut_sweep(lm, facts, windows, width),
+    }
+    found = {"blocks": np.array(blocks), "windows": np.array(windows)}
+    for done, (name, sweep) in enumerate(sweeps.items(), 1):
+        found[name] = sweep()
+        if progress:
+            progress(done, len(sweeps))
     return found
 
 

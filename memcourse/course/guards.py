@@ -231,7 +231,7 @@ import sys
 
 if importlib.util.find_spec("memcourse") is None:
     if "google.colab" not in sys.modules:
-        raise SystemExit(f"memcourse is not installed for {{sys.executable}}: run `python start.py` in the clone first.")
+        raise SystemExit(f"{{sys.executable}} has no memcourse: run `python start.py` in the clone first.")
     %pip install -q "memcourse @ git+https://github.com/{REPOSITORY}@main"
     !{{sys.executable}} -m memcourse fetch"""
 

@@ -66,7 +66,7 @@ def record(
 
     Args:
         name: what was measured; the same name as in `predict`, so that both are compared.
-        value: the figure, kept to four significant digits; an `Estimate` brings its n and interval along.
+        value: the figure, kept to three or four significant digits; an `Estimate` brings its n and interval along.
         n: how many questions, facts or prompts stand behind it.
         seeds: how many seeds, where something was trained.
         interval: its 95 % interval (low, high).
@@ -83,7 +83,8 @@ def record(
     value = _number(name, value)
     setup = current()
     row = dict(zip(FIELDS, (
-        setup.notebook, name, _rounded(value), unit, *(None if x is None else operator.index(x) for x in (n, seeds)),
+        setup.notebook, name, _rounded(value, 4 if interval is None else 3), unit,
+        *(None if x is None else operator.index(x) for x in (n, seeds)),
         None if interval is None else _interval(name, interval), paper, setup.profile,
     ), strict=True))  # fmt: skip
     _rows[(setup.notebook, name)] = row
@@ -101,14 +102,15 @@ def _interval(name: str, interval: Sequence[float]) -> list[float | int]:
         low, high = 1, 0
     if low > high:
         raise ValueError(f"The interval of {name!r} must be (low, high), not {interval!r}.")
-    return [_rounded(low), _rounded(high)]
+    return [_rounded(low, 3), _rounded(high, 3)]
 
 
 def show_ledger() -> None:
     """Show what the running notebook has measured so far, beside what the papers found."""
     from IPython.display import Markdown, display
 
-    display(Markdown(table([row for row in _rows.values() if row["notebook"] == current().notebook], False)))
+    notebook = current().notebook
+    display(Markdown(table([row for row in _rows.values() if row["notebook"] == notebook], False)))
 
 
 def expect(name: str, value: float, reference: float, tol: float, unit: str = "") -> None:
@@ -182,9 +184,9 @@ def _cell(row: dict[str, Any]) -> str:
     return _value(row) + (f" ({', '.join(facts)})" if facts else "")
 
 
-def _rounded(value: float | int) -> float | int:
-    """Four significant digits; counts stay exact."""
+def _rounded(value: float | int, digits: int) -> float | int:
+    """So many significant digits; counts stay exact."""
     if isinstance(value, int):
         return value
-    short = float(f"{float(value):.4g}")
+    short = float(f"{float(value):.{digits}g}")
     return int(short) if short.is_integer() and abs(short) >= 1000 else short

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,11 @@ def _is_notebook(book: Any) -> bool:
 
 
 def _is_cell(cell: dict[str, Any]) -> bool:
-    outputs, metadata = cell.get("outputs", []), cell.get("metadata", {})
+    text, outputs, metadata = cell.get("source", ""), cell.get("outputs", []), cell.get("metadata", {})
     return (
         cell.get("cell_type") in ("markdown", "code", "raw")
-        and (isinstance(cell.get("source", ""), str) or all(isinstance(line, str) for line in cell["source"]))
+        and isinstance(text, str | list)
+        and all(isinstance(line, str) for line in text)
         and isinstance(metadata, dict)
         and isinstance(metadata.get("tags", []), list)
         and isinstance(outputs, list)
@@ -100,6 +102,22 @@ def source(cell: dict[str, Any]) -> str:
 def tags(cell: dict[str, Any]) -> list[str]:
     """A cell's tags."""
     return cell.get("metadata", {}).get("tags", [])
+
+
+def parameter_names(book: dict[str, Any]) -> list[str]:
+    """The names that the cell tagged 'parameters' sets, read as Python reads them (papermill trips over some values).
+
+    Raises:
+        SyntaxError: the cell is no Python.
+    """
+    tagged = [cell for cell in book["cells"] if cell["cell_type"] == "code" and "parameters" in tags(cell)]
+    statements = ast.parse(source(tagged[0])).body if tagged else []
+    targets = [target for s in statements if isinstance(s, ast.Assign | ast.AnnAssign) for target in _targets(s)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _targets(statement: ast.Assign | ast.AnnAssign) -> list[ast.expr]:
+    return statement.targets if isinstance(statement, ast.Assign) else [statement.target]
 
 
 def normal_form(book: dict[str, Any]) -> str:

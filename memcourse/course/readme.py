@@ -15,8 +15,8 @@ def with_tables(text: str, folder: Path) -> str:
     """README's text with both tables made anew between their markers (<!-- notebooks --> and <!-- results -->)."""
     notebooks = list_notebooks(folder)
     for name, made in (("notebooks", notebook_table(notebooks)), ("results", table(ledger_rows(notebooks)))):
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        text = re.sub(pattern, lambda m, made=made: m.group(1) + made + m.group(2), text, flags=re.S)  # type: ignore[misc]
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text = re.sub(pattern, lambda m, made=made: f"{m.group(1)}{made}\n{m.group(2)}", text, flags=re.S)  # type: ignore[misc]
     return text
 
 

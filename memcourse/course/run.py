@@ -25,7 +25,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from memcourse.course.notebooks import normal_form, read
+from memcourse.course.notebooks import normal_form, parameter_names, read
 from memcourse.errors import CourseError
 from memcourse.files import home, models_home, written_whole
 
@@ -101,8 +101,7 @@ def run_notebook(
     Raises:
         CourseError: a parameter that the notebook doesn't have, a file that is no notebook, or nowhere to write.
     """
-    book = read(path)
-    _check(path, output, parameters or {})
+    book = _checked(path, output, parameters or {})
     expected = book.get("metadata", {}).get("memcourse", {}).get("seconds")
     smaller = (parameters or {}).get("PROFILE", "laptop") != "laptop"
     _Engine.line = _Line(path.stem, len(book["cells"]), None if smaller else expected, live)
@@ -111,7 +110,7 @@ def run_notebook(
     with _child_environment(fresh), _peak_memory() as peak:
         try:
             papermill.execute_notebook(
-                _literal(path), _literal(output), parameters=parameters or {}, kernel_name="python3",
+                _literal(path), _literal(output), parameters=parameters or {}, kernel_name="python3", language="python",
                 engine_name="memcourse", progress_bar=False, cwd=str(path.parent), execution_timeout=cell_limit,
                 log_output=False, extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )  # fmt: skip
@@ -141,7 +140,7 @@ def run_course(
     folder = folder or home() / "runs" / profile
     parameters = {} if inplace else {"PROFILE": profile}
     for path in paths:  # all of them before any of them runs
-        _check(path, folder / path.name, parameters)
+        _checked(path, folder / path.name, parameters)
     outcomes = []
     live = not as_json and sys.stderr.isatty()
     for path in paths:
@@ -173,20 +172,22 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _check(path: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """Refuse what can't go well. (Papermill only warns about an unknown parameter and runs with the default.)"""
+def _checked(path: Path, output: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The notebook, unless it can't go well. (Papermill only warns about an unknown parameter and runs with the default.)"""
+    book = read(path)
     if output.resolve() == path.resolve():
         raise CourseError(f"The executed copy would replace {path}. Give another folder to --out, or use --inplace.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        known = list(papermill.inspect_notebook(_literal(path))) if parameters else []
+        known = parameter_names(book)
     except OSError as error:
         raise CourseError(f"{output.parent} can't be made ({error.strerror}). Name another folder: --out DIR.") from error
-    except (ValueError, nbformat.ValidationError) as error:
-        raise CourseError(f"{path.name} can't be run ({error}). Try `memcourse check --fix {path}`.") from error
+    except SyntaxError as error:
+        raise CourseError(f"The parameters cell of {path.name} is no Python ({error.msg}). Write NAME = value.") from error
     for name in parameters:
         if name not in known:
             raise CourseError(f"{path.name} has no parameter {name!r}; it has {', '.join(known) or 'none'}.")
+    return book
 
 
 def _failed(error: PapermillExecutionError) -> str:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 MAX_TOKENS = 16_384  # tokens of one batch, padding included: bounds memory (about 0.75 GB of cache for SmolLM2 in fp32)
+LOGITS_COST = 6  # a token whose logits are wanted takes about as much memory as this many tokens of the cache
 PAD = 0  # any valid id: the mask hides it
 
 
-def check_texts(texts: Sequence[str], what: str, allow_empty: bool = False) -> None:
-    """Raise TypeError or ValueError, naming the place, for a text that is no string or is empty."""
+def check_texts(texts: Iterable[str], what: str, allow_empty: bool = False) -> list[str]:
+    """The texts as a list; raises TypeError or ValueError, naming the place, for one that is no string or is empty."""
     if isinstance(texts, str):
         raise TypeError(f"A list of {what}s is needed; put the single text into a list.")
+    texts = list(texts)
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"{what.capitalize()} {i} is of type {type(text).__name__}, not str.")
         if not text and not allow_empty:
-            raise ValueError(f"{what.capitalize()} {i} is empty; the model needs at least one token to start from.")
+            raise ValueError(f"{what.capitalize()} {i} is empty; at least one character is needed.")
+    return texts
 
 
 def make_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_TOKENS) -> list[list[int]]:
@@ -27,6 +30,8 @@ def make_batches(lengths: Sequence[int], batch_size: int, max_tokens: int = MAX_
 
     The longest rows come first, so that a batch that doesn't fit into memory fails at once and not at the end.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
     batches: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         last = batches[-1] if batches else None

@@ -27,11 +27,25 @@ def choose_device() -> Choice:
     return Choice("cpu", "torch sees no GPU")
 
 
+def usable_device(name: str | None) -> str:
+    """The name itself, or the chosen device for None; raises ValueError for a device that can't be used here."""
+    import torch
+
+    if name is None:
+        return choose_device().value
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
+        first = str(error).splitlines()[0]
+        raise ValueError(f"The device {name!r} can't be used here ({first}). Use 'cpu', or None to choose.") from error
+    return name
+
+
 def choose_dtype(device: str) -> Choice:
     """ "bfloat16" on GPUs that compute in it, "float32" elsewhere; with the reason."""
     import torch
 
-    if device != "cuda":
+    if not str(device).startswith("cuda"):
         return Choice("float32", "exact enough to compare runs, and faster than bf16 on most CPUs")
     major, minor = torch.cuda.get_device_capability()
     if major >= 8:
@@ -44,6 +58,6 @@ def as_dtype(name: str | torch.dtype) -> torch.dtype:
     import torch
 
     found = name if isinstance(name, torch.dtype) else getattr(torch, str(name), None)
-    if not isinstance(found, torch.dtype):
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f"Unknown dtype {name!r}; use 'float32', 'bfloat16' or 'float16'.")
     return found

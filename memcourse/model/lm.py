@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
-from memcourse.model.batching import Batch, check_texts, make_batches
+from memcourse.model.batching import LOGITS_COST, Batch, check_texts, make_batches
 from memcourse.model.cache import Prefix, cache_from, common_length, layers_of, select_rows
 
 Progress = Callable[[int, int], None]
@@ -30,11 +30,10 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.name = name
         self.window = int(model.config.max_position_embeddings)
-        ends = {tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])}
-        self.stop_ids = frozenset(i for i in ends if i is not None)
-        # transformers 5.24 renamed the argument that takes the cache; the old name warns, and 5.15 knows only it
+        self.stop_ids = _stop_ids(model, tokenizer)
+        # transformers 5.24 renamed the cache, argument and output; the old name warns, and 5.15 knows only it
         renamed = "cache" in inspect.signature(type(model).forward).parameters
-        self._cache_argument = "cache" if renamed else "past_key_values"
+        self._cache_name = "cache" if renamed else "past_key_values"
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name!r}, {self.n_parameters:,} parameters, {self.model.dtype}, {self.device})"
@@ -68,10 +67,10 @@ class LanguageModel:
         """
         check_texts([text], "prefix")
         ids = self.encode(text)
-        self._check_window([ids], 0, "The prefix")
+        self._check_window([ids], 0, "Prefix")
         shared = min(common_length(after.ids, ids), len(ids) - 1) if after else 0
         _, out = self._prefill([ids], after, shared)
-        return Prefix(text, tuple(ids), layers_of(out.past_key_values))
+        return Prefix(text, tuple(ids), layers_of(out[self._cache_name]))
 
     @torch.no_grad()
     def generate(
@@ -99,27 +98,27 @@ class LanguageModel:
             progress: called with (prompts done, all prompts).
 
         Raises:
-            ValueError: an empty prompt, or one that doesn't fit into the window with its answer.
+            ValueError: an empty prompt or stop text, or a prompt that doesn't fit into the window with its answer.
         """
-        if isinstance(prompts, str):
-            return self.generate([prompts], max_new_tokens, stop=stop, prefix=prefix, temperature=temperature, seed=seed)[0]
-        if max_new_tokens < 1 or batch_size < 1 or temperature < 0:
-            raise ValueError("max_new_tokens and batch_size must be at least 1, and temperature at least 0.")
-        rows, shared = self._rows(prompts, prefix, max_new_tokens)
+        if max_new_tokens < 1 or not 0 <= temperature < float("inf"):
+            raise ValueError("max_new_tokens must be at least 1, and temperature a number from 0 on.")
+        stop = check_texts(stop, "stop text")
+        single = isinstance(prompts, str)
+        rows, shared = self._rows([prompts] if isinstance(prompts, str) else prompts, prefix, max_new_tokens)
         answers = [""] * len(rows)
         done = 0
         for chosen in make_batches([len(ids) + max_new_tokens for ids in rows], batch_size):
             pickers = [_picker(temperature, seed + i, self.device) for i in chosen]
             for i, new in zip(
                 chosen,
-                self._continue([rows[i] for i in chosen], prefix, shared, max_new_tokens, tuple(stop), pickers),
+                self._continue([rows[i] for i in chosen], prefix, shared, max_new_tokens, stop, pickers),
                 strict=True,
             ):
                 answers[i] = new
             done += len(chosen)
             if progress:
                 progress(done, len(rows))
-        return answers
+        return answers[0] if single else answers
 
     @torch.no_grad()
     def score(
@@ -143,10 +142,11 @@ class LanguageModel:
         """
         if isinstance(prompts, str) or isinstance(continuations, str):
             raise TypeError("score takes lists: put the single prompt and continuation into lists.")
+        prompts, continuations = list(prompts), list(continuations)
         if len(prompts) != len(continuations):
             raise ValueError(f"{len(prompts)} prompts but {len(continuations)} continuations; give one for each prompt.")
-        nested = any(not isinstance(c, str) for c in continuations)
-        groups = [[c] if isinstance(c, str) else list(c) for c in continuations]
+        nested = not all(isinstance(c, str) for c in continuations)
+        groups = [list(c) if isinstance(c, Iterable) and not isinstance(c, str) else [c] for c in continuations]
         check_texts([c for group in groups for c in group], "continuation")
         targets = [[self.encode(c) for c in group] for group in groups]
         longest = max((len(t) for group in targets for t in group), default=0)
@@ -166,6 +166,8 @@ class LanguageModel:
     def last_logits(self, prompts: Sequence[str], batch_size: int = 16) -> torch.Tensor:
         """(prompts, vocab) logits of the token that follows each prompt, computed in batches of like length."""
         rows, _ = self._rows(prompts, None, 1)
+        if not rows:
+            return torch.empty(0, self.model.config.vocab_size, device=self.device)
         found: dict[int, torch.Tensor] = {}
         for chosen in make_batches([len(ids) for ids in rows], batch_size):
             _, out = self._prefill([rows[i] for i in chosen], None, 0)
@@ -187,9 +189,10 @@ class LanguageModel:
         Tokenising prefix and prompt as one text, and reusing only the ids that really agree, gives the very tokens
         that a call without a prefix would have; at least one id is left over, since its logits are needed.
         """
-        check_texts(prompts, "prompt", allow_empty=prefix is not None)
+        if prefix is not None and not isinstance(prefix, Prefix):
+            raise TypeError("A prefix is what prefix(text) returns, not the text itself.")
         before = prefix.text if prefix else ""
-        rows = [self.encode(before + prompt) for prompt in prompts]
+        rows = [self.encode(before + prompt) for prompt in check_texts(prompts, "prompt", allow_empty=prefix is not None)]
         self._check_window(rows, room, "Prompt")
         if prefix is None:
             return rows, 0
@@ -207,7 +210,7 @@ class LanguageModel:
     def _forward(self, batch: Batch, cache: Any, keep: int) -> Any:
         return self.model(
             input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions,
-            use_cache=True, logits_to_keep=keep, **{self._cache_argument: cache},
+            use_cache=True, logits_to_keep=keep, **{self._cache_name: cache},
         )  # fmt: skip
 
     def _prefill(self, rows: list[list[int]], prefix: Prefix | None, shared: int) -> tuple[Batch, Any]:
@@ -217,7 +220,7 @@ class LanguageModel:
         return batch, self._forward(batch, cache, keep=1)
 
     def _continue(
-        self, rows: list[list[int]], prefix: Prefix | None, shared: int, limit: int, stop: tuple[str, ...], pickers: list
+        self, rows: list[list[int]], prefix: Prefix | None, shared: int, limit: int, stop: Sequence[str], pickers: list
     ) -> list[str]:
         batch, out = self._prefill(rows, prefix, shared)
         new: list[list[int]] = [[] for _ in rows]
@@ -237,7 +240,7 @@ class LanguageModel:
                         texts[i] = texts[i][:cut]
             if not going or step + 1 == limit:
                 break
-            cache = out.past_key_values
+            cache = out[self._cache_name]
             if len(going) < len(alive):
                 kept = torch.tensor(going, device=self.device)
                 cache, batch = select_rows(cache, kept), batch.rows(kept)
@@ -254,17 +257,28 @@ class LanguageModel:
         scores = [[first[row, t[0]].item() for t in group] for row, group in enumerate(targets)]
         # What is longer than one token needs one more run, for all rows and continuations side by side.
         longer = [(row, j) for row, group in enumerate(targets) for j, t in enumerate(group) if len(t) > 1]
-        for part in make_batches([batch.width + len(targets[r][j]) for r, j in longer], 32):
+        for part in make_batches([batch.width + LOGITS_COST * len(targets[r][j]) for r, j in longer], 32):
             pairs = [longer[k] for k in part]
             kept = torch.tensor([row for row, _ in pairs], device=self.device)
             tails = [targets[row][j] for row, j in pairs]
             more = batch.rows(kept).followed_by([t[:-1] for t in tails])
-            logits = self._forward(more, select_rows(out.past_key_values, kept), keep=0).logits
+            logits = self._forward(more, select_rows(out[self._cache_name], kept), keep=0).logits
             for (row, j), tail, here in zip(pairs, tails, logits, strict=True):
                 rest = torch.tensor(tail[1:], device=self.device)
                 after = here[: len(rest)].float().log_softmax(-1)
                 scores[row][j] += after.gather(1, rest[:, None]).sum().item()
         return scores
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The token ids that end an answer: those of the model's own generation settings, and the usual end tokens it knows."""
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    known = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+    for token in ("<|endoftext|>", "<|im_end|>"):
+        i = tokenizer.convert_tokens_to_ids(token)
+        if i is not None and tokenizer.convert_ids_to_tokens(i) == token:  # an unknown token gives the id of another one
+            known.append(i)
+    return frozenset(i for i in known if i is not None)
 
 
 def _picker(temperature: float, seed: int, device: torch.device) -> Callable[[torch.Tensor], int]:

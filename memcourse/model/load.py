@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from memcourse.errors import CourseError
 from memcourse.model.catalog import PACKAGED, locate
-from memcourse.model.device import as_dtype, choose_device, choose_dtype
+from memcourse.model.device import as_dtype, choose_dtype, usable_device
 from memcourse.model.embedder import Embedder
 from memcourse.model.fetch import damage
+from memcourse.model.hub import hub_folder, too_many_requests
 from memcourse.model.lm import LanguageModel
 
 if TYPE_CHECKING:
     import torch
+
+OPTIONS: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
 def load_lm(
@@ -33,17 +36,16 @@ def load_lm(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = locate(name, "lm")
-    _check_files(os.fspath(name))
-    device = device or choose_device().value
+    source = _source(name, "lm")
+    device = usable_device(device)
     number_format = as_dtype(dtype or choose_dtype(device).value)
-    options = {"trust_remote_code": False, "local_files_only": Path(source).is_dir()}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=number_format, use_safetensors=True, **options)
-    except (OSError, ValueError) as error:
+        folder = _local(source)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **OPTIONS)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=number_format, use_safetensors=True, **OPTIONS)
+    except Exception as error:  # a broken file can raise anything in transformers
         raise _explained(os.fspath(name), error) from error
-    return LanguageModel(_moved(model, device).eval(), tokenizer, os.fspath(name))
+    return LanguageModel(model.to(device).eval(), tokenizer, os.fspath(name))
 
 
 def load_embedder(name: str | os.PathLike[str] = "minilm", *, device: str | None = None) -> Embedder:
@@ -53,50 +55,32 @@ def load_embedder(name: str | os.PathLike[str] = "minilm", *, device: str | None
     """
     from sentence_transformers import SentenceTransformer
 
-    source = locate(name, "embedder")
-    _check_files(os.fspath(name))
-    device = device or choose_device().value
+    source = _source(name, "embedder")
+    device = usable_device(device)
     try:
-        model = SentenceTransformer(source, device="cpu", trust_remote_code=False, local_files_only=Path(source).is_dir())
-    except (OSError, ValueError) as error:
+        model = SentenceTransformer(_local(source), device=device, **OPTIONS)
+    except Exception as error:
         raise _explained(os.fspath(name), error) from error
-    return Embedder(_moved(model, device), os.fspath(name))
+    return Embedder(model, os.fspath(name))
 
 
-def unload(lm: LanguageModel) -> None:
-    """Give a model's memory back (also on a GPU), as far as nothing else holds on to its tensors.
-
-    After an out-of-memory error the notebook still holds the error's tensors: restart the kernel then.
-    """
-    import gc
-
-    import torch
-
-    lm.model.to("meta")
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _check_files(name: str) -> None:
-    if name in PACKAGED:
-        problem = damage(PACKAGED[name], thorough=False)
+def _source(name: str | os.PathLike[str], kind: str) -> str:
+    """A local folder or a hub name; the folder of a course model is checked first."""
+    source = locate(name, kind)
+    if os.fspath(name) in PACKAGED:
+        problem = damage(PACKAGED[os.fspath(name)], thorough=False)
         if problem:
             raise CourseError(f"The model {name!r} can't be used: {problem}. Run `memcourse fetch` to make it anew.")
+    return source
 
 
-def _moved(model: Any, device: str) -> Any:
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
-        first = str(error).splitlines()[0]
-        raise ValueError(f"The device {device!r} can't be used here ({first}). Use 'cpu', or None to choose.") from error
+def _local(source: str) -> str:
+    return source if Path(source).is_dir() else hub_folder(source)
 
 
 def _explained(name: str, error: Exception) -> CourseError:
     """Say why a hub model or a local folder could not be loaded, in one sentence."""
-    text = str(error)
-    if "429" in text:
+    if too_many_requests(error):
         advice = "The hub answers 'too many requests'. Wait some minutes, or copy its cache folder from a neighbour."
     elif Path(name).is_dir():
         advice = "The folder is incomplete or in another format; it needs config.json, *.safetensors and a tokenizer."
@@ -104,5 +88,6 @@ def _explained(name: str, error: Exception) -> CourseError:
         advice = "HF_HUB_OFFLINE is set and the hub's cache does not hold it. Unset it and load it once with a network."
     else:
         advice = "Check the spelling and the network; 'smollm2-135m' works without one."
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else type(error).__name__
     return CourseError(f"The model {name!r} could not be loaded. {advice} ({first})")

@@ -37,7 +37,7 @@ def solution(exercise_id: str, anyway: bool = False) -> None:
     """Show the solution (the package's own code) once you have attempted the exercise; `anyway=True` shows it at once."""
     exercise = _find(exercise_id)
     if not anyway and exercise_id not in load()["exercises"]:
-        print(f"Try {exercise_id} first: fill in the function and run its check. solution({exercise_id!r}, anyway=True)")
-        print("shows it at once.")
+        print(f"Try {exercise_id} first: fill in the function and run its check.")
+        print(f'course.solution("{exercise_id}", anyway=True) shows it at once.')
         return
     print(source_of(exercise))

@@ -30,7 +30,7 @@ class Exercise:
         cases: calls () -> arguments, made anew for each run so that an attempt can't spoil them.
         mistakes: wrong answers that must be refused with their message; diagnosis compares an attempt with them.
         alternatives: right answers written differently, which must pass.
-        broken: for a puzzle, the code that the notebook shows; it is one of the mistakes.
+        broken: for a puzzle, the code that the notebook shows.
         probe: how an answer is called with the arguments of a case; a puzzle may ask more than for its return value.
         describe: turns arguments into the words of the message.
     """
@@ -46,7 +46,10 @@ class Exercise:
 
 
 def judge(exercise: Exercise, attempt: Callable[..., Any]) -> tuple[str, str]:
-    """("not attempted" | "passed" | "wrong", text) for an attempt; never raises for what the attempt does."""
+    """("not attempted" | "passed" | "wrong", text) for an attempt; never raises for what the attempt does.
+
+    A puzzle that behaves as it was given counts as not attempted, and gets no hint.
+    """
     if not callable(attempt):
         return "wrong", f"a function is needed, not {_short(attempt)}."
     answers = []
@@ -60,9 +63,10 @@ def judge(exercise: Exercise, attempt: Callable[..., Any]) -> tuple[str, str]:
     wanted = [exercise.probe(exercise.reference, *case()) for case in exercise.cases]
     for case, got, want in zip(exercise.cases, answers, wanted, strict=True):
         if not same(got, want):
-            reason = _reason(exercise, answers, got, want)
-            call = exercise.describe(*case())
-            return "wrong", f"{call} should be {_short(want)}, but is {_short(got)}{_gap(got, want)}.{reason}"
+            wrong = f"{exercise.describe(*case())} should be {_short(want)}, but is {_short(got)}{_gap(got, want)}."
+            if exercise.broken and _answers_like(exercise, answers, exercise.broken):
+                return "not attempted", f"still broken as given: {wrong}"
+            return "wrong", wrong + _reason(exercise, answers, got, want)
     return "passed", f"passed ({len(answers)} checks)."
 
 
@@ -85,12 +89,17 @@ def _reason(exercise: Exercise, answers: list[Any], got: Any, want: Any) -> str:
     if got is None:
         return " Did you forget `return`?"
     for mistake in exercise.mistakes:
-        theirs = [exercise.probe(mistake.answer, *case()) for case in exercise.cases]
-        if all(same(a, b) for a, b in zip(answers, theirs, strict=True)):
+        if _answers_like(exercise, answers, mistake.answer):
             return " " + mistake.message
     if isinstance(want, int | float) and not isinstance(want, bool) and not _is_number(got):
         return f" A number is needed, and this is of type {type(got).__name__}."
     return ""
+
+
+def _answers_like(exercise: Exercise, answers: list[Any], other: Callable[..., Any]) -> bool:
+    """Whether an attempt answered every case as another function does."""
+    theirs = [exercise.probe(other, *case()) for case in exercise.cases]
+    return all(same(a, b) for a, b in zip(answers, theirs, strict=True))
 
 
 def same(a: Any, b: Any) -> bool:
@@ -120,6 +129,8 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return not isinstance(value, bool)
     try:
         return _array(value).shape == ()
     except Exception:
@@ -145,16 +156,18 @@ def _gap(got: Any, want: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    if hasattr(value, "ndim") and hasattr(value, "shape") and value.ndim:
-        return f"an array of shape {tuple(value.shape)}"
-    if isinstance(value, float):
-        return f"{value:,.6g}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
+    """A value in at most 60 characters."""
     try:
-        text = repr(value)
+        if getattr(value, "shape", None) == () and hasattr(value, "item"):
+            value = value.item()
+        if hasattr(value, "shape") and hasattr(value, "ndim") and value.ndim:
+            text = f"an array of shape {tuple(value.shape)}"
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            text = repr(value)
+        else:
+            text = f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
     except Exception:
-        return f"something of type {type(value).__name__}"
+        text = f"something of type {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from memcourse.course.exercises.exercise import Exercise, Mistake
@@ -11,9 +12,9 @@ from memcourse.model.size import chat_tokens, weight_bytes
 
 
 def accuracy(answers: Sequence[str], gold: Sequence[str]) -> float:
-    """Share of answers whose first word is the gold word, whatever their case."""
-    right = [a.split()[:1] == [g] for a, g in zip((a.lower() for a in answers), (g.lower() for g in gold), strict=True)]
-    return sum(right) / len(right)
+    """Share of answers whose first word is the gold word, whatever their case and punctuation."""
+    firsts = [(answer.split() or [""])[0].strip(".,;:!?").lower() for answer in answers]
+    return sum(first == g.lower() for first, g in zip(firsts, gold, strict=True)) / len(gold)
 
 
 def accuracy_broken(answers: Sequence[str], gold: Sequence[str]) -> float:
@@ -57,6 +58,14 @@ EXERCISES = (
         cases=(lambda: (0.13,), lambda: (0.05,), lambda: (0.01,), lambda: (0.1, 0.9)),
         mistakes=(
             Mistake(
+                lambda half, p=0.5: p * (1 - p) * (1.959964 / half) ** 2,
+                "That is the right quantity; a number of questions is whole, so round it up.",
+            ),
+            Mistake(
+                lambda half, p=0.5: int(p * (1 - p) * (1.959964 / half) ** 2),
+                "Round up: one question fewer makes the interval wider than asked.",
+            ),
+            Mistake(
                 lambda half, p=0.5: math.ceil(p * (1 - p) / half**2),
                 "That gives one standard error; a 95 % interval reaches 1.96 of them to each side.",
             ),
@@ -79,23 +88,37 @@ EXERCISES = (
             lambda: (["", "", ""], ["Oslo", "Paris", "Bern"]),
             lambda: (["a", "o", "e"], ["Paris", "Oslo", "Bern"]),
             lambda: (["Paris is the capital", "oslo"], ["Paris", "Oslo"]),
+            lambda: (["Paris.", "Not Oslo"], ["Paris", "Oslo"]),
         ),
         broken=accuracy_broken,
         mistakes=(
-            Mistake(
-                accuracy_broken,
-                "A model that says nothing should score 0. What does `a in g` ask when `a` is empty?",
-            ),
             Mistake(
                 lambda answers, gold: (
                     sum(bool(a) and a.strip().lower() in g.lower() for a, g in zip(answers, gold, strict=True)) / len(gold)
                 ),
                 "Silence is now wrong, but a single letter still counts: it is a piece of the gold word.",
             ),
+            Mistake(
+                lambda answers, gold: (
+                    sum(a.strip().lower() == g.lower() for a, g in zip(answers, gold, strict=True)) / len(gold)
+                ),
+                "Only the first word is compared; the rest of the answer may go on.",
+            ),
+            Mistake(
+                lambda answers, gold: sum(g.lower() in a.lower() for a, g in zip(answers, gold, strict=True)) / len(gold),
+                "The other way round, an answer counts that names the word anywhere, even after 'not'.",
+            ),
+            Mistake(
+                lambda answers, gold: (
+                    sum((a.lower().split() or [""])[0] == g.lower() for a, g in zip(answers, gold, strict=True)) / len(gold)
+                ),
+                "A full stop behind the word is no mistake of the model: strip punctuation before comparing.",
+            ),
         ),
         alternatives=(
             lambda answers, gold: (
-                sum((a.lower().split() or [""])[0] == g.lower() for a, g in zip(answers, gold, strict=True)) / len(gold)
+                sum(re.sub(r"[^\w\s]", "", a).lower().split()[:1] == [g.lower()] for a, g in zip(answers, gold, strict=True))
+                / len(gold)
             ),
         ),
         describe=lambda answers, gold: f"accuracy({answers}, {gold})",

@@ -109,7 +109,7 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 lambda hidden, weight, unembedding, eps: hidden @ unembedding.T,
-                "The final norm is missing: the output matrix has only ever seen normalised vectors.",
+                "The final norm is missing: here the output matrix is trained to read normalised vectors.",
             ),
             Mistake(
                 lambda hidden, weight, unembedding, eps: (
@@ -139,10 +139,6 @@ EXERCISES = (
         cases=(lambda: (4, 1.0), lambda: (200, 1.0), lambda: (200, 1e-6), lambda: (4, None), lambda: (200, 0.0)),
         broken=hash_broken,
         mistakes=(
-            Mistake(
-                hash_broken,
-                "Print the text that you hash for one large weight: is every number in it?",
-            ),
             Mistake(_hash_of_sums, "A sum does not notice weights that trade places. Hash the bytes."),
             Mistake(_hash_of_names, "Only the names are hashed, and they never change."),
         ),

@@ -40,7 +40,7 @@ def quiz(question_id: str, answer: str | None = None) -> None:
         print(f"Question {question.id}: {question.text}")
         for letter, text in question.choices.items():
             print(f"  {letter}) {text}")
-        print(f'Answer with quiz("{question.id}", "a").')
+        print(f'Answer with course.quiz("{question.id}", "a").')
         return
     letter = str(answer).strip().lower()
     if letter not in question.choices:
