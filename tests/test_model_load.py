@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import time
@@ -15,6 +16,7 @@ from memcourse.errors import CourseError
 from memcourse.model import choose_device, choose_dtype, load_embedder, load_lm, seed_everything, weights_sha256
 from memcourse.model.catalog import SMOLLM2, locate
 from memcourse.model.device import as_dtype, usable_device
+from memcourse.model.hub import _weights_are_whole
 
 from .hub_support import NAME, hub_with_one_model, use_hub  # noqa: F401
 from .model_support import smollm_tokenizer, tiny_llama, tiny_lm
@@ -58,7 +60,9 @@ def test_an_incomplete_folder_says_what_a_folder_needs(folder, missing):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     else:
         (folder / missing).unlink()
-    with pytest.raises(CourseError, match=r"429 models.*folder is incomplete.*config\.json, \*\.safetensors and a tokenizer"):
+    with pytest.raises(
+        CourseError, match=r"429 models.*folder is incomplete.*config\.json, \*\.safetensors and a tokenizer"
+    ):
         load_lm(folder, device="cpu")
 
 
@@ -149,6 +153,25 @@ def test_o14_a_download_that_broke_off_is_never_taken_as_whole(hub, monkeypatch)
     assert weights_sha256(load_lm(NAME, device="cpu").model) == weights_sha256(tiny_lm().model)
 
 
+def test_o14_a_cache_that_lost_its_weights_is_filled_again(hub, tmp_path):
+    load_lm(NAME, device="cpu")
+    for path in (tmp_path / "hub cache").rglob("*"):
+        if path.name == "model.safetensors":
+            path.unlink()
+    hub.asked.clear()
+    assert weights_sha256(load_lm(NAME, device="cpu").model) == weights_sha256(tiny_lm().model) and hub.asked
+
+
+def test_weights_in_parts_are_whole_only_with_every_part(tmp_path):
+    assert not _weights_are_whole(tmp_path)
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    (tmp_path / "model-1.safetensors").touch()
+    assert not _weights_are_whole(tmp_path)
+    (tmp_path / "model-2.safetensors").touch()
+    assert _weights_are_whole(tmp_path)
+
+
 def test_a_hub_model_that_is_not_there(hub):
     with pytest.raises(CourseError, match=r"'someone/else' could not be loaded\. Check the spelling"):
         load_lm("someone/else", device="cpu")
@@ -164,7 +187,7 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_loaded(device, 
 
 @pytest.mark.parametrize("dtype", ["int8", "nn", "fp32", "Tensor", 16])
 def test_a_dtype_that_is_no_number_format_is_refused(dtype):
-    with pytest.raises(ValueError, match="Unknown dtype .*'float32', 'bfloat16' or 'float16'"):
+    with pytest.raises(ValueError, match=r"Unknown dtype .*'float32', 'bfloat16' or 'float16'"):
         load_lm(device="cpu", dtype=dtype)
     assert as_dtype("float16") is as_dtype(torch.float16) is torch.float16
 

@@ -102,7 +102,9 @@ def test_only_what_is_new_is_computed(monkeypatch):
     lm = tiny_lm()
     prefix = lm.prefix("a b c d e f g h")
     widths, forward = [], lm._forward
-    monkeypatch.setattr(lm, "_forward", lambda batch, cache, keep: widths.append(batch.ids.shape[1]) or forward(batch, cache, keep))
+    monkeypatch.setattr(
+        lm, "_forward", lambda batch, cache, keep: widths.append(batch.ids.shape[1]) or forward(batch, cache, keep)
+    )
     lm.prefix("a b c d e f g h i", after=prefix)
     lm.generate([" x y"], 1, prefix=prefix)
     lm.score([""], [" x"], prefix=prefix)

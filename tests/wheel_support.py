@@ -110,7 +110,9 @@ def folder_of_wheels(tmp_path, fresh_home, monkeypatch):
     folder.mkdir()
     for name in list(PACKAGED):
         monkeypatch.delitem(PACKAGED, name)
-    monkeypatch.setitem(PACKAGED, "tiny-st", entry(folder, "tiny-st", "embedder", "tiny_st", "tiny_st/model/model.safetensors"))
+    monkeypatch.setitem(
+        PACKAGED, "tiny-st", entry(folder, "tiny-st", "embedder", "tiny_st", "tiny_st/model/model.safetensors")
+    )
     monkeypatch.setitem(PACKAGED, "tiny-lm", entry(folder, "tiny-lm", "lm", "tiny_lm", "tiny_lm/tiny.gguf"))
     return folder
 

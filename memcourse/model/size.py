@@ -90,7 +90,7 @@ def kv_floats_per_token(layers: int, kv_heads: int, head_dim: int) -> int:
 
 
 def weights_sha256(model: Any) -> str:
-    """The SHA-256 over every byte of every parameter and buffer, in order of name. Built by hand in notebook 01."""
+    """The SHA-256 over name and bytes of every parameter and buffer, in order of name. Built by hand in notebook 01."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode("utf-8"))
