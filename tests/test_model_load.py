@@ -6,14 +6,16 @@ import json
 import random
 import shutil
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from memcourse import model
 from memcourse.errors import CourseError
-from memcourse.model import choose_device, choose_dtype, load_embedder, load_lm, seed_everything, weights_sha256
+from memcourse.model import choose_device, choose_dtype, load_embedder, load_lm, seed_everything, unload, weights_sha256
 from memcourse.model.catalog import SMOLLM2, locate
 from memcourse.model.device import as_dtype, usable_device
 from memcourse.model.hub import _weights_are_whole
@@ -49,6 +51,20 @@ def test_two_loads_in_one_process_share_nothing(folder):
     with torch.no_grad():
         one.model.model.norm.weight.zero_()
     assert weights_sha256(two.model) == weights_sha256(tiny_lm().model) != weights_sha256(one.model)
+
+
+def test_every_public_name_is_there():
+    for name in model.__all__:
+        assert getattr(model, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'load_lmm'"):
+        _ = model.load_lmm
+
+
+def test_unload_gives_the_memory_of_the_weights_back(folder):
+    lm = load_lm(folder, device="cpu")
+    storages = [weakref.ref(p.untyped_storage()) for p in lm.model.parameters()]
+    unload(lm)
+    assert all(p.is_meta for p in lm.model.parameters()) and not any(storage() for storage in storages)
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json", "weights cut", "tokenizer cut", "config cut"])

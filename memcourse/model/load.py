@@ -64,6 +64,21 @@ def load_embedder(name: str | os.PathLike[str] = "minilm", *, device: str | None
     return Embedder(model, os.fspath(name))
 
 
+def unload(lm: LanguageModel) -> None:
+    """Give a model's memory back (also on a GPU), as far as nothing else holds on to its tensors.
+
+    After an out-of-memory error the notebook still holds the error's tensors: restart the kernel then.
+    """
+    import gc
+
+    import torch
+
+    lm.model.to("meta")
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _source(name: str | os.PathLike[str], kind: str) -> str:
     """A local folder or a hub name; the folder of a course model is checked first."""
     source = locate(name, kind)
