@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memcourse import activations
-from memcourse.activations import hidden_states, knockout, lens_step, logit_lens, patched, prepare_facts, watch
+from memcourse.activations import cut, hidden_states, knockout, lens_step, logit_lens, patched, prepare_facts, watch
 from memcourse.activations.tracing import answer_logprobs, knockout_sweep, patch_sweep
 
 PROMPTS = ["The capital of France is", "The capital of the United Kingdom is", "Water is"]
@@ -130,6 +130,25 @@ def test_unknown_layers_and_parts_are_refused(lm, facts, layer):
 
 def test_trace_returns_every_sweep(lm, facts):
     found = activations.trace(lm, facts, step=29)
-    assert found["blocks"].tolist() == [0, 29]
-    assert all(found[name].shape == (2, 3) for name in found if name != "blocks")
-    assert len(found) == 7
+    assert found["blocks"].tolist() == [0, 29] and found["windows"].tolist() == [0], "a window must have all its blocks"
+    assert {name: found[name].shape for name in found if name not in ("blocks", "windows")} == {
+        "patch subject": (2, 3), "patch last": (2, 3), "mlp subject": (1, 3), "mlp last": (1, 3),
+        "attention last": (1, 3), "cut": (1, 3),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [["France", "Japan"], ["France", "the United States"]], ids=["equal", "padded"])
+def test_without_its_view_of_the_country_the_last_token_knows_nothing_of_it(lm, names):
+    facts = prepare_facts(lm, "The capital of {} is", names, ["Paris", "Paris"])
+    apart = answer_logprobs(lm, facts)
+    with cut(lm, range(30), facts.last, facts.subject):
+        blind = answer_logprobs(lm, facts)
+    assert abs(apart[0] - apart[1]) > 3
+    if names[1] == "Japan":  # no other token lies between the two, so nothing is left that tells them apart
+        assert blind[0] == pytest.approx(blind[1], abs=1e-3)
+    assert abs(blind[0] - apart[0]) > 3 and answer_logprobs(lm, facts) == pytest.approx(apart, abs=1e-4)
+
+
+def test_cut_refuses_unequal_positions(lm, facts):
+    with pytest.raises(ValueError, match="3 viewers but 2 viewed"), cut(lm, [1], facts.last, facts.subject[:2]):
+        pass

@@ -60,6 +60,19 @@ def test_accuracy_counts_the_highest_score():
         metrics.accuracy([[1.0]], [0, 0])
 
 
+def test_auc_equals_that_of_scikit_learn():
+    from sklearn.metrics import roc_auc_score
+
+    draw = np.random.default_rng(2)
+    scores, positive = draw.integers(0, 5, 60), draw.random(60) < 0.4
+    assert metrics.auc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
+    assert np.isnan(metrics.auc([1, 2], [True, True]))
+
+
+def test_share_is_exact_at_its_ends():
+    assert metrics.share(0, 64).low == 0 and metrics.share(64, 64).high == 1
+
+
 def test_means_takes_each_row():
     rows = metrics.means([[1, 1, 1], [0, 1, 2]])
     assert [row.value for row in rows] == [1, 1] and rows[0].low == rows[0].high == 1

@@ -37,6 +37,12 @@ def test_o46_prefix_does_not_grow_and_answers_stay_the_same(lm):
     assert (digest(prefix), len(prefix), prefix.nbytes, [tuple(k.shape) for k, _ in prefix.layers]) == before
 
 
+def test_a_prefix_of_another_model_or_format_is_refused(lm):
+    other = tiny_lm()
+    with pytest.raises(ValueError, match=r"computed by .* in torch\.float32; make it anew"):
+        lm.generate([" and so on"], 1, prefix=other.prefix("Once"))
+
+
 @pytest.mark.parametrize(
     ("start", "ends"),
     [

@@ -15,12 +15,14 @@ class Prefix:
     """A text that many prompts begin with, run through the model once.
 
     Attributes:
+        owner: the model and number format that computed it; another one refuses it.
         text: the text itself.
         ids: its n token ids.
         layers: for each layer the keys and the values, each (1, KV heads, n, head dim). They are never written to:
             every use builds its own cache from them, so a prefix does not grow (the classic bug of reused caches).
     """
 
+    owner: str
     text: str
     ids: tuple[int, ...]
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]

@@ -29,6 +29,7 @@ class LanguageModel:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self._owner = f"{name} in {model.dtype}"
         self.window = int(model.config.max_position_embeddings)
         self.stop_ids = _stop_ids(model, tokenizer)
         # transformers 5.24 renamed the cache, argument and output; the old name warns, and 5.15 knows only it
@@ -70,7 +71,7 @@ class LanguageModel:
         self._check_window([ids], 0, "Prefix")
         shared = min(common_length(after.ids, ids), len(ids) - 1) if after else 0
         _, out = self._prefill([ids], after, shared)
-        return Prefix(text, tuple(ids), layers_of(out[self._cache_name]))
+        return Prefix(self._owner, text, tuple(ids), layers_of(out[self._cache_name]))
 
     @torch.no_grad()
     def generate(
@@ -215,6 +216,8 @@ class LanguageModel:
 
     def _prefill(self, rows: list[list[int]], prefix: Prefix | None, shared: int) -> tuple[Batch, Any]:
         """Run the prompts of one batch; returns the batch and the model's output for its last position."""
+        if prefix and prefix.owner != self._owner:
+            raise ValueError(f"This prefix was computed by {prefix.owner}; make it anew with {self._owner}.")
         batch = Batch.of([ids[shared:] for ids in rows], self.device, before=shared)
         cache = cache_from(prefix.layers, shared, len(rows)) if prefix and shared else None
         return batch, self._forward(batch, cache, keep=1)
