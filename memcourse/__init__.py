@@ -10,7 +10,9 @@ __version__ = "0.1.0"
 
 # Set before torch, transformers or the hub's client is imported anywhere; a value that the user has set stays.
 for _name, _value in {
-    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: with another program busy, torch is up to 9 times as fast
+    # On Linux, torch's waiting threads spin for long, which hurts when another program is busy; a short spin costs an
+    # idle machine next to nothing (tests/benchmarks/busy_machine.py).
+    "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "false",  # no warning from kernels that fork
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # no bars in stored outputs

@@ -23,7 +23,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
     "01": {
         "lm": _LM,
         "countries": (16, 166, 166),  # capitals asked
-        "traced": (4, 24, 48),  # known capitals followed through the network
+        "traced": (4, 16, 48),  # known capitals followed through the network
         "trace_step": (10, 2, 1),  # every how many blocks
         "invented": (4, 24, 24),  # invented facts asked
         "chat_turns": (3, 20, 20),
