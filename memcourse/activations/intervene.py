@@ -35,10 +35,7 @@ def knockout(lm: Any, layers: Sequence[int], part: Part, tokens: torch.Tensor) -
     _check_layers(layers, len(blocks))
 
     def hook(module: Any, inputs: Any, output: Any) -> Any:
-        tensor = output[0] if isinstance(output, tuple) else output
-        changed = tensor.clone()
-        changed[torch.arange(len(tokens), device=tensor.device), tokens.to(tensor.device)] = 0
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        return _overwritten(output, tokens, 0)
 
     handles = [getattr(blocks[i], _ATTRIBUTE[part]).register_forward_hook(hook) for i in layers]
     try:
@@ -102,16 +99,22 @@ def patched(lm: Any, layer: int, tokens: torch.Tensor, states: torch.Tensor) -> 
         raise ValueError(f"{tokens.shape[0]} tokens but {states.shape[0]} states; give one state for each row.")
 
     def hook(module: Any, inputs: Any, output: Any) -> Any:
-        tensor = output[0] if isinstance(output, tuple) else output
-        changed = tensor.clone()
-        changed[torch.arange(len(tokens), device=tensor.device), tokens.to(tensor.device)] = states.to(tensor)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        return _overwritten(output, tokens, states)
 
     handle = blocks[layer].register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _overwritten(output: Any, tokens: torch.Tensor, value: Any) -> Any:
+    """A module's output with another value at one token of each row; the output itself stays as it is."""
+    tensor = output[0] if isinstance(output, tuple) else output
+    changed = tensor.clone()
+    rows = torch.arange(len(tokens), device=tensor.device)
+    changed[rows, tokens.to(tensor.device)] = value.to(tensor) if isinstance(value, torch.Tensor) else value
+    return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
 
 def _check_layers(layers: Sequence[int], n: int) -> None:
