@@ -117,8 +117,8 @@ def test_a_bug_stays_a_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize("argv", [["run", "7"], ["check", "nothing"], ["run", "x.ipynb"], ["fetch", "--from", "no/folder"]])
-def test_what_is_not_there_ends_with_one(folder, fresh_home, capsys, argv):
-    assert cli.main(argv) == 1
+def test_what_is_not_there_is_wrong_use(folder, fresh_home, capsys, argv):
+    assert cli.main(argv) == 2
     assert capsys.readouterr().err.startswith("memcourse: The" if argv[0] == "fetch" else "memcourse: There is no notebook")
 
 
@@ -191,7 +191,7 @@ def test_o09_a_cp1252_console_gets_what_it_can_show(tmp_path):
         "notebooks.__file__ = '/x/y/z/a.py'; sys.exit(cli.main(sys.argv[1:]))"
     )
     env = {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
-    for arguments, status in ((["results"], 0), (["check"], 1), (["run", "\u8ab2"], 1), (["--help"], 0)):
+    for arguments, status in ((["results"], 0), (["check"], 1), (["run", "\u8ab2"], 2), (["--help"], 0)):
         done = memcourse(*arguments, code=inside, **env)
         assert done.returncode == status and b"Traceback" not in done.stderr, done.stderr
         if arguments == ["results"]:

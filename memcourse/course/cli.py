@@ -11,7 +11,7 @@ from pathlib import Path
 
 from memcourse import __version__
 from memcourse.course.profile import PROFILES
-from memcourse.errors import CourseError
+from memcourse.errors import CourseError, UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.go(arguments))
     except CourseError as error:
         print(f"memcourse: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("\nmemcourse: stopped.", file=sys.stderr)
         return 130

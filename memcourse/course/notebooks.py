@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from memcourse.errors import CourseError
+from memcourse.errors import CourseError, UsageError
 
 KEPT_METADATA = ("kernelspec", "language_info", "memcourse", "accelerator")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -34,7 +34,7 @@ def choose_notebooks(folder: Path, wanted: list[str]) -> list[Path]:
     """The notebooks meant by numbers ("01"), names or paths; all of them for an empty list.
 
     Raises:
-        CourseError: a name that fits none.
+        UsageError: a name that fits none.
     """
     everything = list_notebooks(folder)
     if not wanted:
@@ -47,7 +47,7 @@ def choose_notebooks(folder: Path, wanted: list[str]) -> list[Path]:
         fitting = [p for p in everything if name in (p.stem, p.name) or (name and p.stem[:2] == name.zfill(2))]
         if not fitting:
             known = ", ".join(path.stem for path in everything)
-            raise CourseError(f"There is no notebook {name!r}; there are {known}. A path to an .ipynb works as well.")
+            raise UsageError(f"There is no notebook {name!r}; there are {known}. A path to an .ipynb works as well.")
         chosen += fitting
     return chosen
 

