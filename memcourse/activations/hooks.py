@@ -70,6 +70,14 @@ def watch(model: Any, keep: Sequence[str] = ()) -> Iterator[tuple[list[Activatio
 
 
 @torch.no_grad()
+def last_logits(lm: Any, batch: Batch) -> torch.Tensor:
+    """(rows, vocab) logits behind the last token of a padded batch, in one plain pass that hooks can watch or change."""
+    return lm.model(
+        input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False, logits_to_keep=1
+    ).logits[:, -1]
+
+
+@torch.no_grad()
 def hidden_states(lm: Any, prompts: Sequence[str]) -> torch.Tensor:
     """The residual stream at the last token of every prompt, after the embedding and after each block.
 
@@ -80,6 +88,5 @@ def hidden_states(lm: Any, prompts: Sequence[str]) -> torch.Tensor:
     batch = Batch.of([lm.encode(p) for p in prompts], lm.device)
     blocks = [f"model.layers.{i}" for i in range(lm.model.config.num_hidden_layers)]
     with watch(lm.model, keep=["model.embed_tokens", *blocks]) as (_, kept):
-        lm.model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False,
-                 logits_to_keep=1)  # fmt: skip
+        last_logits(lm, batch)
     return torch.stack([kept[path][:, -1] for path in ["model.embed_tokens", *blocks]])

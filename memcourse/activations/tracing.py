@@ -6,12 +6,14 @@ Sources: Meng et al. 2022 (arXiv 2202.05262), Geva et al. 2023 (arXiv 2304.14767
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from memcourse.activations.hooks import last_logits, watch
 from memcourse.activations.intervene import Part, cut, knockout, patched
 from memcourse.model.batching import Batch
 
@@ -71,12 +73,23 @@ def _last_token(lm: Any, prompt: str, end: int) -> int:
 
 @torch.no_grad()
 def answer_logprobs(lm: Any, facts: Facts, answers: torch.Tensor | None = None) -> np.ndarray:
-    """(n,) log-probability of each answer's first token (of other tokens, if given)."""
-    batch = facts.batch
-    logits = lm.model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False,
-                      logits_to_keep=1).logits[:, -1]  # fmt: skip
+    """(n,) log-probability of each answer's first token; with `answers` of shape (n,) or (n, k), of those tokens."""
+    logits = last_logits(lm, facts.batch)
     wanted = (facts.answers if answers is None else answers).to(logits.device)
-    return logits.float().log_softmax(-1).gather(1, wanted[:, None])[:, 0].cpu().numpy()
+    found = logits.float().log_softmax(-1).gather(1, wanted.reshape(len(wanted), -1))
+    return found.reshape(wanted.shape).cpu().numpy()
+
+
+def _lost(lm: Any, facts: Facts, changes: Sequence[AbstractContextManager[None]], progress: Progress | None) -> np.ndarray:
+    """(changes, n) log-probability that each fact loses under each change of the running model."""
+    intact = answer_logprobs(lm, facts)
+    lost = []
+    for i, change in enumerate(changes):
+        with change:
+            lost.append(intact - answer_logprobs(lm, facts))
+        if progress:
+            progress(i + 1, len(changes))
+    return np.stack(lost)
 
 
 def knockout_sweep(
@@ -87,16 +100,11 @@ def knockout_sweep(
 
     Returns:
         (len(layers), n) nats lost; row i has blocks layers[i] to layers[i] + width - 1 knocked out.
+
+    Raises:
+        ValueError: a window that reaches beyond the last block.
     """
-    intact = answer_logprobs(lm, facts)
-    n = lm.model.config.num_hidden_layers
-    lost = []
-    for i, layer in enumerate(layers):
-        with knockout(lm, range(layer, min(layer + width, n)), part, tokens):
-            lost.append(intact - answer_logprobs(lm, facts))
-        if progress:
-            progress(i + 1, len(layers))
-    return np.stack(lost)
+    return _lost(lm, facts, [knockout(lm, range(layer, layer + width), part, tokens) for layer in layers], progress)
 
 
 def patch_sweep(
@@ -116,10 +124,12 @@ def patch_sweep(
     tokens = facts.subject if where == "subject" else facts.last
     donor = torch.as_tensor(list(donors))
     states = _states_at(lm, facts, tokens, layers)
+    both = torch.stack([facts.answers[donor], facts.answers], dim=1)
     margins = []
     for i, layer in enumerate(layers):
         with patched(lm, layer, tokens, states[i][donor]):
-            margins.append(answer_logprobs(lm, facts, facts.answers[donor]) - answer_logprobs(lm, facts))
+            found = answer_logprobs(lm, facts, both)
+        margins.append(found[:, 0] - found[:, 1])
         if progress:
             progress(i + 1, len(layers))
     return np.stack(margins)
@@ -131,14 +141,8 @@ def cut_sweep(lm: Any, facts: Facts, layers: Sequence[int], width: int = 5, prog
     Returns:
         (len(layers), n) nats lost, as in `knockout_sweep`.
     """
-    intact = answer_logprobs(lm, facts)
-    lost = []
-    for i, layer in enumerate(layers):
-        with cut(lm, range(layer, layer + width), facts.last, facts.subject):
-            lost.append(intact - answer_logprobs(lm, facts))
-        if progress:
-            progress(i + 1, len(layers))
-    return np.stack(lost)
+    changes = [cut(lm, range(layer, layer + width), facts.last, facts.subject) for layer in layers]
+    return _lost(lm, facts, changes, progress)
 
 
 def trace(lm: Any, facts: Facts, step: int = 1, width: int = 3, progress: Progress | None = None) -> dict[str, np.ndarray]:
@@ -171,11 +175,8 @@ def trace(lm: Any, facts: Facts, step: int = 1, width: int = 3, progress: Progre
 
 @torch.no_grad()
 def _states_at(lm: Any, facts: Facts, tokens: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
-    from memcourse.activations.hooks import watch
-
-    batch, paths = facts.batch, [f"model.layers.{layer}" for layer in layers]
+    paths = [f"model.layers.{layer}" for layer in layers]
     with watch(lm.model, keep=paths) as (_, kept):
-        lm.model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False,
-                 logits_to_keep=1)  # fmt: skip
+        last_logits(lm, facts.batch)
     rows = torch.arange(len(tokens))
     return [kept[path][rows, tokens] for path in paths]
