@@ -19,5 +19,6 @@ for _name, _value in {
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",  # advice that helps no learner on Windows
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "KINETO_LOG_LEVEL": "99",  # torch's profiler is not to write into a notebook
 }.items():
     os.environ.setdefault(_name, _value)

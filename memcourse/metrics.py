@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import string
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -99,6 +102,44 @@ def accuracy(scores: Sequence[Sequence[float]], gold: Sequence[int]) -> Estimate
     """Share of questions whose highest score stands at the gold choice, with Wilson's interval."""
     found = hits(scores, gold)
     return share(int(found.sum()), len(found))
+
+
+def exact_match(answer: str, golds: Sequence[str]) -> float:
+    """1 if an answer equals one of the gold answers, else 0; case, punctuation, articles and spaces don't count.
+
+    Source: the evaluation of SQuAD, Rajpurkar et al. (2016). Cross-checked against torchmetrics.
+
+    Raises:
+        ValueError: no gold answer.
+    """
+    return float(any(normal_answer(answer) == normal_answer(gold) for gold in _some(golds)))
+
+
+def token_f1(answer: str, golds: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall over the words of an answer, for the gold answer that it is closest to.
+
+    Source and errors as for `exact_match`. In [0, 1].
+    """
+    return max(_overlap_f1(normal_answer(answer).split(), normal_answer(gold).split()) for gold in _some(golds))
+
+
+def normal_answer(text: str) -> str:
+    """An answer as SQuAD's evaluation compares it: lower case, without punctuation, articles and surplus spaces."""
+    bare = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def _some(golds: Sequence[str]) -> Sequence[str]:
+    if isinstance(golds, str) or not golds:
+        raise ValueError(f"At least one gold answer is needed, in a list, not {golds!r}.")
+    return golds
+
+
+def _overlap_f1(found: list[str], gold: list[str]) -> float:
+    if not found or not gold:
+        return float(found == gold)
+    shared = sum((Counter(found) & Counter(gold)).values())
+    return 2 * shared / (len(found) + len(gold))
 
 
 def auc(scores: Sequence[float], positive: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -76,3 +76,31 @@ def test_share_is_exact_at_its_ends():
 def test_means_takes_each_row():
     rows = metrics.means([[1, 1, 1], [0, 1, 2]])
     assert [row.value for row in rows] == [1, 1] and rows[0].low == rows[0].high == 1
+
+
+ANSWERS = st.text("aAthe nN,.42-'é", max_size=12)
+
+
+@settings(deadline=None)  # the first call imports torchmetrics
+@given(ANSWERS, st.lists(ANSWERS, min_size=1, max_size=3))
+def test_exact_match_and_f1_are_torchmetrics_squad(answer, golds):
+    from torchmetrics.functional.text import squad
+
+    row = {"answers": {"answer_start": [0] * len(golds), "text": golds}, "id": "1"}
+    theirs = squad([{"prediction_text": answer, "id": "1"}], [row])
+    assert metrics.exact_match(answer, golds) == pytest.approx(theirs["exact_match"].item() / 100)
+    assert metrics.token_f1(answer, golds) == pytest.approx(theirs["f1"].item() / 100, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("answer", "f1"), [("the 14 crowns.", 1), ("14", 2 / 3), ("nothing", 0), ("14 crowns for fish", 2 / 3)]
+)
+def test_f1_by_hand(answer, f1):
+    assert metrics.token_f1(answer, ["a fee", "14 crowns"]) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize("golds", [[], "14 crowns"])
+@pytest.mark.parametrize("measure", [metrics.exact_match, metrics.token_f1])
+def test_an_answer_needs_gold_answers_in_a_list(measure, golds):
+    with pytest.raises(ValueError, match="At least one gold answer"):
+        measure("14", golds)

@@ -1,7 +1,28 @@
-"""The course's own data: read from data/, checked by SHA-256 on every load, handed out as plain dataclasses."""
+"""The course's own data and anyone's own: facts, documents and questions as plain dataclasses, checked when read."""
 
 from memcourse.world.capitals import Country, load_capitals
-from memcourse.world.invented import InventedFact, load_invented_facts
+from memcourse.world.choices import (
+    ChoiceQuestion,
+    CommonQuestion,
+    DomainFact,
+    InventedFact,
+    load_common_knowledge,
+    load_domain,
+    load_everyday_text,
+    load_invented_facts,
+)  # fmt: skip
+from memcourse.world.documents import document, paragraphs
 from memcourse.world.manifest import data_path, manifest_sha256
+from memcourse.world.people import Attribute, PeopleKit, Person, PersonQuestion, make_people
+from memcourse.world.port_sable import load_world
+from memcourse.world.readers import read_beir, read_collection, read_documents, read_facts, read_questions
+from memcourse.world.records import TODAY, Collection, Document, Fact, Passage, Question
+from memcourse.world.squad import read_squad
 
-__all__ = ["Country", "InventedFact", "data_path", "load_capitals", "load_invented_facts", "manifest_sha256"]
+__all__ = [
+    "TODAY", "Attribute", "ChoiceQuestion", "Collection", "CommonQuestion", "Country", "Document", "DomainFact", "Fact",
+    "InventedFact", "Passage", "PeopleKit", "Person", "PersonQuestion", "Question", "data_path", "document",
+    "load_capitals", "load_common_knowledge", "load_domain", "load_everyday_text", "load_invented_facts", "load_world",
+    "make_people", "manifest_sha256", "paragraphs", "read_beir", "read_collection", "read_documents", "read_facts",
+    "read_questions", "read_squad",
+]  # fmt: skip
