@@ -2,6 +2,7 @@
 
 from memcourse.world.capitals import Country, load_capitals
 from memcourse.world.choices import (
+    DOMAINS,
     ChoiceQuestion,
     CommonQuestion,
     DomainFact,
@@ -14,15 +15,15 @@ from memcourse.world.choices import (
 from memcourse.world.documents import document, paragraphs
 from memcourse.world.manifest import data_path, manifest_sha256
 from memcourse.world.people import Attribute, PeopleKit, Person, PersonQuestion, make_people
-from memcourse.world.port_sable import load_world
+from memcourse.world.port_sable import load_world, worked_examples
 from memcourse.world.readers import read_beir, read_collection, read_documents, read_facts, read_questions
 from memcourse.world.records import TODAY, Collection, Document, Fact, Passage, Question
 from memcourse.world.squad import read_squad
 
 __all__ = [
-    "TODAY", "Attribute", "ChoiceQuestion", "Collection", "CommonQuestion", "Country", "Document", "DomainFact", "Fact",
-    "InventedFact", "Passage", "PeopleKit", "Person", "PersonQuestion", "Question", "data_path", "document",
-    "load_capitals", "load_common_knowledge", "load_domain", "load_everyday_text", "load_invented_facts", "load_world",
-    "make_people", "manifest_sha256", "paragraphs", "read_beir", "read_collection", "read_documents", "read_facts",
-    "read_questions", "read_squad",
+    "DOMAINS", "TODAY", "Attribute", "ChoiceQuestion", "Collection", "CommonQuestion", "Country", "Document",
+    "DomainFact", "Fact", "InventedFact", "Passage", "PeopleKit", "Person", "PersonQuestion", "Question", "data_path",
+    "document", "load_capitals", "load_common_knowledge", "load_domain", "load_everyday_text", "load_invented_facts",
+    "load_world", "make_people", "manifest_sha256", "paragraphs", "read_beir", "read_collection", "read_documents",
+    "read_facts", "read_questions", "read_squad", "worked_examples",
 ]  # fmt: skip

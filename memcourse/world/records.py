@@ -7,6 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+CALENDAR = {
+    "weekday": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
+    "month": [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ],
+}
 TODAY = "2026-09-01"  # the day on which Port Sable is looked at; what holds "now" holds on this day
 
 
@@ -140,24 +157,22 @@ class Collection:
         return "\n".join(self.passages[name].text for name in question.passages)
 
     def choices(self, question: Question, k: int = 8) -> tuple[str, ...]:
-        """k answers of one type, the right one among them: chance is 1/k for whoever knows nothing.
+        """At most k answers of one type, the right one among them: chance is 1 / their number for whoever knows nothing.
 
-        The wrong ones are canonical answers to other questions of the same type; which ones, and the order, follow from
-        a hash of the question's id, so they are the same in every run and favour no place.
+        The wrong ones are canonical answers to other questions of the same type (and any weekday or month); which ones,
+        and the order, follow from a hash of the question's id, so they are the same in every run and favour no place.
 
         Raises:
-            ValueError: the question has no answer, or fewer than k - 1 other answers have its type.
+            ValueError: k < 2, the question has no answer, or no other answer has its type.
         """
-        if not question.answers:
-            raise ValueError(f"Question {question.id} has no answer, so there is nothing to choose.")
+        if k < 2 or not question.answers:
+            raise ValueError(f"k must be at least 2, and the question have an answer; question {question.id}, k = {k}.")
+        same = [q.answer for q in self.questions if q.answers and q.answer_type == question.answer_type]
+        others = {_plain(answer): answer for answer in [*same, *CALENDAR.get(question.answer_type, ())]}
         right = {_plain(answer) for answer in question.answers}
-        others = {_plain(q.answer): q.answer for q in self.questions if q.answers and q.answer_type == question.answer_type}
-        wrong = [answer for key, answer in sorted(others.items()) if key not in right]
-        if len(wrong) < k - 1:
-            raise ValueError(
-                f"Question {question.id} asks for a {question.answer_type or 'text'}; only {len(wrong)} other answers are "
-                f"of that type, and {k} choices need {k - 1}."
-            )
+        wrong = sorted(answer for key, answer in others.items() if key not in right)
+        if not wrong:
+            raise ValueError(f"Question {question.id}: no other answer has its type {question.answer_type!r}.")
         chosen = sorted(wrong, key=lambda answer: _draw(question.id, answer))[: k - 1]
         return tuple(sorted([question.answer, *chosen], key=lambda answer: _draw("order of " + question.id, answer)))
 
