@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,3 +58,13 @@ def test_one_token_more_and_a_choice_of_rows():
     step = batch.extended([7, 8, 9])
     assert step.ids.tolist() == [[7], [8], [9]] and step.positions.tolist() == [[2], [3], [3]]
     assert step.mask.tolist() == [[0, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
+
+
+def test_what_prompts_share_is_split_off_and_none_is_left_empty():
+    from memcourse.model import split_shared
+
+    assert split_shared(["abc", "abd", "ab"]) == ("a", ["bc", "bd", "b"])
+    assert split_shared(["one"]) == ("on", ["e"])
+    assert split_shared(["x", "y"]) == ("", ["x", "y"])
+    with pytest.raises(ValueError, match="no prompt"):
+        split_shared([])

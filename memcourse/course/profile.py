@@ -19,6 +19,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "lm": _LM,
         "new_tokens": (8, 40, 40),  # length of an answer
         "questions": (4, 24, 24),  # invented facts asked
+        "every": (40, 2, 1),  # every how many of the town's test questions are asked
     },
     "01": {
         "lm": _LM,

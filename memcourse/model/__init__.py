@@ -10,7 +10,9 @@ from memcourse.lazy import lazy
 _ROOMS = {
     "load_lm": "load", "unload": "load", "load_embedder": "load",
     "LanguageModel": "lm", "Embedder": "embedder", "Prefix": "cache",
-    "Example": "prompts", "completion_prompt": "prompts",
+    "Example": "prompts", "completion_prompt": "prompts", "split_shared": "prompts",
+    "SHAPES": "costs", "attention_flops": "costs", "crossover": "costs", "decode_rate": "costs", "kv_bytes": "costs",
+    "largest_batch": "costs", "linear_flops": "costs", "prefill_flops": "costs", "peak_bytes": "memory",
     "Shape": "size", "block_parameters": "size", "parameters": "size",
     "parameter_shares": "size", "weight_bytes": "size", "chat_tokens": "size",
     "kv_floats_per_token": "size", "weights_sha256": "size", "BITS": "size",

@@ -38,3 +38,18 @@ def completion_prompt(
 def _open(question: str, passage: str | None) -> str:
     context = f"Passage: {passage.strip()}\n" if passage else ""
     return f"{context}Question: {question.strip()}\nAnswer:"
+
+
+def split_shared(prompts: Sequence[str]) -> tuple[str, list[str]]:
+    """The beginning that all prompts share, for `lm.prefix`, and what remains of each; no prompt is left empty.
+
+    Raises:
+        ValueError: no prompt.
+    """
+    if not prompts:
+        raise ValueError("There is no prompt.")
+    first, last = min(prompts), max(prompts)  # in alphabetical order; what these two share, all share
+    n = 0
+    while n < min(len(first), len(last)) - 1 and first[n] == last[n]:
+        n += 1
+    return first[:n], [prompt[n:] for prompt in prompts]
