@@ -161,3 +161,18 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     from scipy import stats
 
     return float(stats.spearmanr(x, y).statistic)
+
+
+def log_slope(x: Sequence[float], y: Sequence[float]) -> Estimate:
+    """Slope of log y against log x by least squares, with its 95 % interval: 1 for a straight line, 2 for a square.
+
+    Raises:
+        ValueError: fewer than three points, different lengths, or a value that is not above 0.
+    """
+    from scipy import stats
+
+    if len(x) != len(y) or len(x) < 3 or min(*x, *y) <= 0:
+        raise ValueError("A slope needs at least three pairs of numbers above 0.")
+    fit = stats.linregress(np.log(x), np.log(y))
+    half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
+    return Estimate(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half, len(x))

@@ -76,6 +76,14 @@ def bands(axes: Axes, x: Any, series: Mapping[str, Sequence[Estimate]]) -> None:
     axes.legend(fontsize=9)
 
 
+def token_axis(axes: Axes, lengths: Sequence[int]) -> None:
+    """A logarithmic x axis of tokens whose ticks are the measured lengths themselves."""
+    axes.set_xscale("log")
+    axes.set_xticks(list(lengths), [f"{n:,}" for n in lengths], fontsize=9)
+    axes.minorticks_off()
+    axes.set_xlabel("tokens")
+
+
 def shares(axes: Axes, estimates: Mapping[str, Estimate], guessing: float | None = None) -> None:
     """One point with its interval for each named share, and a dashed line where guessing would be."""
     for i, (share, colour, marker) in enumerate(zip(estimates.values(), COLOURS, MARKERS, strict=False)):

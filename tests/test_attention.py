@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
 from memcourse.activations.attention import attention, causal_mask, repeat_heads, tiled_attention, tiled_bytes
+from memcourse.activations.layer import layer_attention
 from memcourse.model.memory import peak_bytes
 
 SIZES = st.tuples(
@@ -99,26 +100,12 @@ def test_peak_bytes_counts_what_is_held_and_what_was_released():
     assert peak_bytes(one_after_the_other) == pytest.approx(4000, abs=200)
 
 
-def test_every_layer_of_the_model_is_our_attention(lm):
+@pytest.mark.parametrize("layer", [0, 17, 29])
+def test_a_layer_of_the_model_is_our_attention(lm, layer):
     """Our attention on SmolLM2's own queries, keys and values gives what its attention module hands on."""
-    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-
-    ids = torch.tensor([lm.encode("The tide tables of the harbour hang beside the door.")])
-    for block in (lm.model.model.layers[0], lm.model.model.layers[17]):
-        seen = {}
-        layer = block.self_attn
-        hooks = [
-            layer.register_forward_pre_hook(lambda m, args, kwargs: seen.update(kwargs), with_kwargs=True),  # noqa: B023
-            layer.o_proj.register_forward_pre_hook(lambda m, args: seen.update(mixed=args[0])),  # noqa: B023
-        ]
-        with torch.no_grad():
-            lm.model(ids)
-        for hook in hooks:
-            hook.remove()
-        x = seen["hidden_states"]
-        split = lambda y: y.view(*x.shape[:2], -1, layer.head_dim).transpose(1, 2)  # noqa: B023, E731
-        with torch.no_grad():
-            q, k, v = (split(project(x)) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
-        q, k = apply_rotary_pos_emb(q, k, *seen["position_embeddings"])
-        ours = attention(q, k, v).transpose(1, 2).flatten(2)
-        assert torch.allclose(ours, seen["mixed"], atol=1e-4)
+    q, k, v, mixed = layer_attention(lm, "The tide tables of the harbour hang beside the door.", layer)
+    assert (q.shape[0], k.shape[0], q.shape[1:], mixed.shape) == (9, 3, k.shape[1:], q.shape)
+    for mine in (attention, tiled_attention):
+        assert torch.allclose(mine(q, k, v), mixed, atol=1e-4)
+    with pytest.raises(ValueError, match="layers 0 to 29, not 30"):
+        layer_attention(lm, "x", 30)

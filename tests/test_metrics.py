@@ -104,3 +104,18 @@ def test_f1_by_hand(answer, f1):
 def test_an_answer_needs_gold_answers_in_a_list(measure, golds):
     with pytest.raises(ValueError, match="At least one gold answer"):
         measure("14", golds)
+
+
+@pytest.mark.parametrize("power", [1, 2, 0.5])
+def test_log_slope_is_the_power(power):
+    x = [256, 512, 1024, 2048]
+    slope = metrics.log_slope(x, [3 * n**power for n in x])
+    assert slope.value == pytest.approx(power) and slope.low == pytest.approx(power, abs=1e-6) and slope.n == 4
+    noisy = metrics.log_slope(x, [3 * n**power * f for n, f in zip(x, (1.1, 0.9, 1.05, 0.97), strict=True)])
+    assert noisy.low < power < noisy.high
+
+
+@pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([1, 2, 3], [1, 0, 2])])
+def test_log_slope_refuses(x, y):
+    with pytest.raises(ValueError, match="three pairs of numbers above 0"):
+        metrics.log_slope(x, y)

@@ -241,3 +241,13 @@ def test_worked_examples_come_from_train_and_hold_their_answers():
         assert example.passage and example.answer in example.passage
         assert next(q for q in WORLD.questions if q.text == example.question).split == "train"
     assert all(example.passage is None for example in world.worked_examples(with_passage=False))
+
+
+def test_look_alikes_pair_each_passage_with_its_rival():
+    pairs = world.look_alikes(WORLD)
+    assert len(pairs) >= 40
+    for pair in pairs:
+        assert holds(WORLD.passages[pair.passage].text, pair.gold)
+        assert holds(WORLD.passages[pair.rival_passage].text, pair.rival)
+        assert not {pair.gold, pair.rival} <= {pair.rival} and pair.passage != pair.rival_passage
+    assert {p.question.split for p in world.look_alikes(WORLD, "test")} == {"test"}

@@ -30,6 +30,17 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "chat_turns": (3, 20, 20),
         "batch_prompts": (8, 64, 64),  # prompts asked alone and in company
     },
+    "02": {
+        "lm": _LM,
+        "lengths": ((64, 128, 256), (256, 512, 1024, 2048, 4096, 8192), (1024, 2048, 4096, 8192, 16384)),  # of attention
+        "prompts": ((16, 32, 64), (128, 256, 512, 1024, 2048, 4096), (512, 1024, 2048, 4096, 8000)),  # time to first token
+        "decoded": ((32, 64), (64, 128, 256, 512), (256, 512, 1024, 2048)),  # cached tokens before the next one
+        "contexts": ((128, 256), (128, 256, 512, 1024, 2048), (128, 256, 512, 1024, 2048)),  # tokens around the passage
+        "needles": (4, 24, 40),  # look-alike questions asked in each context
+        "shuffles": (1, 3, 8),  # orders of the passages, to vary the position
+        "pairs": ((4, 16), (1, 4, 16, 64, 256), (1, 4, 16, 64, 256)),  # in the associative memory
+        "repeats": (1, 3, 5),  # runs of which the fastest counts
+    },
 }
 
 

@@ -13,6 +13,7 @@ from memcourse.world.choices import (
     load_invented_facts,
 )  # fmt: skip
 from memcourse.world.documents import document, paragraphs
+from memcourse.world.look_alikes import LookAlike, look_alikes
 from memcourse.world.manifest import data_path, manifest_sha256
 from memcourse.world.people import Attribute, PeopleKit, Person, PersonQuestion, make_people
 from memcourse.world.port_sable import load_world, worked_examples
@@ -22,8 +23,8 @@ from memcourse.world.squad import read_squad
 
 __all__ = [
     "DOMAINS", "TODAY", "Attribute", "ChoiceQuestion", "Collection", "CommonQuestion", "Country", "Document",
-    "DomainFact", "Fact", "InventedFact", "Passage", "PeopleKit", "Person", "PersonQuestion", "Question", "data_path",
-    "document", "load_capitals", "load_common_knowledge", "load_domain", "load_everyday_text", "load_invented_facts",
-    "load_world", "make_people", "manifest_sha256", "paragraphs", "read_beir", "read_collection", "read_documents",
-    "read_facts", "read_questions", "read_squad", "worked_examples",
+    "DomainFact", "Fact", "InventedFact", "LookAlike", "Passage", "PeopleKit", "Person", "PersonQuestion", "Question",
+    "data_path", "document", "load_capitals", "load_common_knowledge", "load_domain", "load_everyday_text",
+    "load_invented_facts", "load_world", "look_alikes", "make_people", "manifest_sha256", "paragraphs", "read_beir",
+    "read_collection", "read_documents", "read_facts", "read_questions", "read_squad", "worked_examples",
 ]  # fmt: skip
