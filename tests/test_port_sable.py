@@ -231,7 +231,7 @@ def test_the_model_needs_the_passage(lm):
     closed = lm.generate([ask(q, None) for q in questions], 12, stop=["\n"])
     given = lm.generate([ask(q, WORLD.gold_text(q)) for q in questions], 12, stop=["\n"])
     score = lambda found: metrics.bootstrap([metrics.token_f1(a, q.answers) for a, q in zip(found, questions, strict=True)])  # noqa: E731
-    assert score(closed).high < 0.2 < score(given).low
+    assert score(closed).high < 0.25 < score(given).low
     exact = [metrics.exact_match(a, q.answers) for a, q in zip(closed, questions, strict=True)]
     assert sum(exact) <= 4  # a guess of "16 crowns" may hit
 
