@@ -16,13 +16,14 @@ def test_the_table_has_a_row_for_each_model_and_says_what_does_not_fit():
     assert explorer.line("Llama 3 8B", 131_072, 76.06e9, 3.35e12, 16).endswith("GB, 3, 149")
 
 
-@pytest.mark.parametrize("quiet", ["1", ""])
-def test_sliders_appear_in_live_notebooks_only(monkeypatch, capsys, quiet):
+@pytest.mark.parametrize(("quiet", "widgets"), [("1", True), ("", True), ("", False)])
+def test_sliders_appear_in_live_notebooks_only(monkeypatch, capsys, quiet, widgets):
     moved = []
     monkeypatch.setattr(explorer, "_sliders", lambda *arguments: moved.append(arguments))
     monkeypatch.setenv("MEMCOURSE_QUIET", quiet)
+    monkeypatch.setattr(explorer, "find_spec", lambda name: widgets)
     explorer.explore_costs()
-    assert bool(moved) == (not quiet) and "tokens/s = batch x bandwidth" in capsys.readouterr().out
+    assert bool(moved) == (widgets and not quiet) and "tokens/s = batch x bandwidth" in capsys.readouterr().out
 
 
 def test_the_sliders_can_be_built(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 from memcourse.model.costs import SHAPES, crossover, decode_rate, kv_bytes, largest_batch
 from memcourse.model.size import parameters
@@ -25,7 +26,7 @@ def explore_costs(memory: float = 80e9, bandwidth: float = 3.35e12, bits: int = 
     display(Markdown(table(memory, bandwidth, bits)))
     print(f"card of {memory / 1e9:g} GB that reads {bandwidth / 1e12:g} TB/s, {bits} bits a number")
     print(FORMULAS)
-    if not os.environ.get("MEMCOURSE_QUIET"):
+    if not os.environ.get("MEMCOURSE_QUIET") and find_spec("ipywidgets"):
         _sliders(memory, bandwidth, bits)
 
 

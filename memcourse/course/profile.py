@@ -37,7 +37,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "decoded": ((32, 64), (64, 128, 256, 512), (256, 512, 1024, 2048)),  # cached tokens before the next one
         "contexts": ((128, 256), (128, 256, 512, 1024, 2048), (128, 256, 512, 1024, 2048)),  # tokens around the passage
         "needles": (4, 24, 40),  # look-alike questions asked in each context
-        "shuffles": (1, 3, 8),  # orders of the passages, to vary the position
+        "shuffles": (2, 3, 8),  # orders of the passages, to vary the position
         "pairs": ((4, 16), (1, 4, 16, 64, 256), (1, 4, 16, 64, 256)),  # in the associative memory
         "repeats": (1, 3, 5),  # runs of which the fastest counts
     },

@@ -42,11 +42,14 @@ def fastest(run: Callable[..., Any], *arguments: Any, repeats: int = 3, **option
     """Seconds of the fastest of some calls of `run`: what the machine can do when nothing disturbs it."""
     import torch
 
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run(*arguments, **options)
+    def now() -> float:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
+        return time.perf_counter()
+
+    best = float("inf")
+    for _ in range(repeats):
+        start = now()
+        run(*arguments, **options)
+        best = min(best, now() - start)
     return best

@@ -15,17 +15,16 @@ _EIGHT_B = Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
 _ODD = Shape(96, 5, 6, 2, 24, 200, 1000)
 
 
-def mask_broken(queries: int, keys: int) -> Any:
+def mask_broken(queries: int, keys: int) -> list[list[bool]]:
     """True where a query may look (so it says)."""
-    import torch
-
-    rows, columns = torch.arange(queries)[:, None], torch.arange(keys)[None, :]
-    return columns <= rows + keys - queries + 1
+    return [[key <= query + keys - queries + 1 for key in range(keys)] for query in range(queries)]
 
 
 def as_rows(mask: Callable[[int, int], Any], queries: int, keys: int) -> list[str]:
-    """A mask as one text a row, so that two of them can be compared and shown."""
-    return ["".join("x" if seen else "." for seen in row) for row in mask(queries, keys).tolist()]
+    """A mask (a tensor or lists) as one text a row, so that two of them can be compared and shown."""
+    made = mask(queries, keys)
+    rows = made.tolist() if hasattr(made, "tolist") else made
+    return ["".join("x" if seen else "." for seen in row) for row in rows]
 
 
 def _mask_of(diagonal: Callable[[int, int], int]) -> Callable[[int, int], Any]:
@@ -126,7 +125,10 @@ EXERCISES = (
                 "With a cache there are more keys than queries: the last query stands at the last key.",
             ),
         ),
-        alternatives=(_mask_of(lambda queries, keys: keys - queries),),
+        alternatives=(
+            _mask_of(lambda queries, keys: keys - queries),
+            lambda queries, keys: [[k <= q + keys - queries for k in range(keys)] for q in range(queries)],
+        ),
         describe=lambda queries, keys: f"the mask of {queries} queries and {keys} keys",
     ),
 )  # fmt: skip
