@@ -1,0 +1,174 @@
+"""The training loop of the course: seeded, clipped, on a cosine schedule, resumable, on one device or on many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from memcourse.weights.checkpoint import Checkpoint
+
+IGNORED = -100  # a label that doesn't count, as in torch's cross_entropy
+
+
+class Batch(NamedTuple):
+    """Token ids (..., rows, tokens), and labels of the same shape: the ids where they count in the loss, -100 elsewhere."""
+
+    ids: Tensor
+    labels: Tensor
+
+
+class Recipe(NamedTuple):
+    """How to train.
+
+    Attributes:
+        steps: number of updates.
+        lr: highest learning rate; for a `Stack` also one for each member, so that a sweep is one run.
+        warmup: share of the steps in which the rate rises from 0.
+        clip: largest norm of a member's gradient.
+        betas, weight_decay: of AdamW.
+    """
+
+    steps: int
+    lr: float | Sequence[float] = 1e-3
+    warmup: float = 0.05
+    clip: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+
+
+def next_token_nll(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Summed negative log-likelihood (nats) of the labels, and how many count: (members,) each, (1,) for a single model."""
+    logits = model(batch.ids)
+    logits = getattr(logits, "logits", logits)  # models of transformers answer with an object
+    labels = batch.labels[..., 1:]
+    nll = cross_entropy(logits[..., :-1, :].flatten(0, -2), labels.flatten(), reduction="none", ignore_index=IGNORED)
+    members = labels.shape[0] if labels.dim() == 3 else 1
+    return nll.view(members, -1).sum(1), (labels != IGNORED).view(members, -1).sum(1)
+
+
+def cosine(step: int, steps: int, warmup: float) -> float:
+    """Factor of the learning rate: a straight rise over the warm-up, then half a cosine down to 0.
+
+    Source: Loshchilov and Hutter, "SGDR" (2016), arXiv 1608.03983.
+    """
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def train(
+    model: nn.Module,
+    batch: Callable[[int], Batch],
+    recipe: Recipe,
+    *,
+    loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]] = next_token_nll,
+    checkpoint: Path | None = None,
+    every: int = 100,
+    progress: Callable[[int, int], Any] | None = None,
+    after: Callable[[int], Any] | None = None,
+) -> Tensor:
+    """Train what is not frozen in a model, in place; return the mean loss of each step, (steps, members), in nats.
+
+    Seeds belong before: call `seed_everything`, then build the model and its adapters, then train. The loop itself draws
+    nothing, and `batch(step)` must give the same batch for the same step; so a training that was interrupted ends with the
+    very weights of one that was not. Under `accelerate launch` every process takes its share of each batch's rows.
+
+    Args:
+        batch: gives the batch of a step (0, 1, ...).
+        loss: sum of the loss and number of items for each member, as `next_token_nll` gives them.
+        checkpoint: a file to go on from if it is there, written every so many steps and at the end.
+        progress: called with (steps done, steps).
+        after: called with the number of steps done after each one; to measure while training.
+
+    Raises:
+        ValueError: nothing to train, a recipe that can't be followed, or a loss that is not finite.
+        CourseError: the checkpoint is of another training, or can't be written.
+    """
+    from accelerate import Accelerator
+
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    members = getattr(model, "members", 1)
+    _check(recipe, weights, members)
+    accelerator = Accelerator(device_placement=False)
+    if accelerator.num_processes > 1:
+        model.to(accelerator.device)
+    rates = torch.tensor(recipe.lr, device=weights[0].device).broadcast_to(members)
+    optimizer = torch.optim.AdamW(weights, lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay)
+    kept = Checkpoint(checkpoint, model, optimizer, recipe)
+    losses = kept.resume()
+    model.train()
+    prepared = accelerator.prepare(model)
+    for step in range(len(losses), recipe.steps):
+        total, count = loss(prepared, _share(batch(step), accelerator))
+        items = accelerator.reduce(count, "sum").clamp(min=1)
+        # gradients are averaged over processes, but the loss is one sum over all of them
+        accelerator.backward((total / items).sum() * accelerator.num_processes)
+        losses.append(accelerator.reduce(total.detach(), "sum") / items)
+        clip_each(weights, recipe.clip, members)
+        _update(optimizer, weights, rates * cosine(step, recipe.steps, recipe.warmup))
+        if (step + 1) % every == 0 or step + 1 == recipe.steps:
+            _stop_if_broken(losses[-1], step)
+            if accelerator.is_main_process:
+                kept.write(losses)
+        if progress is not None:
+            progress(step + 1, recipe.steps)
+        if after is not None:
+            after(step + 1)
+    model.eval()
+    return torch.stack(losses).cpu()
+
+
+def clip_each(weights: Sequence[nn.Parameter], most: float, members: int = 1) -> Tensor:
+    """Shrink each member's gradient to a norm of at most `most`, in place; return the norms before, (members,).
+
+    For one member it is torch's `clip_grad_norm_`.
+    """
+    grads = [weight.grad for weight in weights if weight.grad is not None]
+    norms = torch.stack([grad.reshape(members, -1).norm(dim=1) for grad in grads]).norm(dim=0)
+    shrink = (most / (norms + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(shrink.view(members, *[1] * (grad.dim() - 1)))
+    return norms
+
+
+@torch.no_grad()
+def _update(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], rates: Tensor) -> None:
+    """One step of AdamW at rate 1, of which each member goes its own rate's part (AdamW's step is linear in the rate)."""
+    rate = float(rates[0])
+    same = bool((rates == rate).all())
+    optimizer.param_groups[0]["lr"] = rate if same else 1.0
+    before = [] if same else [weight.clone() for weight in weights]
+    optimizer.step()
+    optimizer.zero_grad()
+    for old, weight in zip(before, weights, strict=False):
+        torch.lerp(old, weight, rates.view(-1, *[1] * (weight.dim() - 1)), out=weight)
+
+
+def _share(batch: Batch, accelerator: Any) -> Batch:
+    """This process's rows of a batch."""
+    if accelerator.num_processes == 1:
+        return batch
+    ids, labels = (part.tensor_split(accelerator.num_processes, dim=-2)[accelerator.process_index] for part in batch)
+    return Batch(ids.to(accelerator.device), labels.to(accelerator.device))
+
+
+def _check(recipe: Recipe, weights: Sequence[nn.Parameter], members: int) -> None:
+    if not weights:
+        raise ValueError("Nothing to train: every weight of this model is frozen.")
+    rates = torch.tensor(recipe.lr, dtype=torch.float64).flatten().tolist()
+    if len(rates) not in (1, members):
+        raise ValueError(f"A recipe has one learning rate, or one for each of the {members} members, not {len(rates)}.")
+    if recipe.steps < 1 or not all(0 < rate < math.inf for rate in rates) or not 0 <= recipe.warmup <= 1 or recipe.clip <= 0:
+        raise ValueError(f"A recipe needs steps >= 1, lr > 0, warmup in 0..1 and clip > 0, unlike {recipe}.")
+
+
+def _stop_if_broken(loss: Tensor, step: int) -> None:
+    if not loss.isfinite().all():
+        raise ValueError(f"The loss is no longer a finite number at step {step + 1}; train with a smaller learning rate.")
