@@ -8,9 +8,14 @@ from __future__ import annotations
 from memcourse.lazy import lazy
 
 _ROOMS = {
-    "GPTShape": "gpt", "TinyGPT": "gpt",
-    "Stack": "stack",
-    "Batch": "train", "Recipe": "train", "train": "train", "next_token_nll": "train", "cosine": "train", "clip_each": "train",
+    "GPTShape": "gpt", "TinyGPT": "gpt", "Stack": "stack",
+    "Recipe": "training", "train": "training", "cosine": "training", "clip_each": "training",
+    "Batch": "loss", "token_nll": "loss", "row_nll": "loss", "next_token_nll": "loss", "recalled": "loss",
+    "WordTokenizer": "words", "shuffled": "words", "side_by_side": "words",
+    "random_strings": "capacity", "bits_offered": "capacity", "bits_kept": "capacity", "most_bits": "capacity",
+    "rounded": "quantise", "quantised": "quantise",
+    "in_turn": "facts", "questions": "facts", "values_only": "facts",
+    "sweep": "forgetting", "free_slots": "forgetting", "learned_and_kept": "forgetting", "kept_when_learned": "forgetting",
     "LoRALinear": "lora", "add_lora": "lora",
     "ProductKeyMemory": "slots", "add_memory": "slots", "slot_reads": "slots", "tf_idf": "slots", "train_rows_only": "slots",
 }  # fmt: skip

@@ -51,6 +51,8 @@ class TinyGPT(nn.Module):
     Source: Radford et al. (2019); Touvron et al., "LLaMA" (2023), arXiv 2302.13971. Tested equal to transformers' Llama.
     """
 
+    angles: Tensor
+
     def __init__(self, shape: GPTShape) -> None:
         super().__init__()
         self.shape = shape

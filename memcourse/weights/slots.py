@@ -53,9 +53,10 @@ def add_memory(model: TinyGPT, block: int = -1, keys: int = 32, top: int = 8) ->
 
 
 @torch.no_grad()
-def slot_reads(model: TinyGPT, ids: Tensor, block: int = -1) -> Tensor:
+def slot_reads(model: nn.Module, ids: Tensor, block: int = -1) -> Tensor:
     """How often each text (rows, tokens) reads each slot: (rows, slots)."""
-    memory: Any = model.blocks[block].mlp
+    blocks: Any = model.blocks
+    memory = blocks[block].mlp
     seen: list[Tensor] = []
     hook = memory.register_forward_pre_hook(lambda _, inputs: seen.append(memory.find(inputs[0])[0]))
     try:

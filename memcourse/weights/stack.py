@@ -6,16 +6,19 @@ Steps of a small model are bound by overhead, not by arithmetic: ten models in o
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from memcourse.model import seed_everything
+
 
 class Stack(nn.Module):
-    """Models of one shape that never touch each other: ids (members, batch, tokens) to logits (members, batch, tokens, vocab).
+    """Models of one shape that never touch each other: ids (members, batch, tokens) to logits of one dimension more.
 
     Ids without the leading dimension go to all members. The weights are copies; `member(i)` copies one out again. What
     is frozen in the first model is frozen in all.
@@ -37,6 +40,15 @@ class Stack(nn.Module):
         # only its code is used; in a tuple, so that its weights don't count as the stack's
         self._template = (copy.deepcopy(models[0]),)
 
+    @classmethod
+    def built(cls, make: Callable[[], nn.Module], seeds: Sequence[int]) -> Stack:
+        """One member for each seed, which is set before its model is built."""
+        models = []
+        for seed in seeds:
+            seed_everything(seed)
+            models.append(make())
+        return cls(models)
+
     @property
     def members(self) -> int:
         """How many models there are."""
@@ -45,6 +57,11 @@ class Stack(nn.Module):
     def stacked(self) -> dict[str, nn.Parameter]:
         """The weights of all members, (members, ...) each, by their name inside one model."""
         return {_name(key): weight for key, weight in self.weights.items()}
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Stack:
+        self._template[0]._apply(*args, **kwargs)  # its buffers follow to another device or dtype
+        super()._apply(*args, **kwargs)
+        return self
 
     def forward(self, ids: Tensor) -> Tensor:
         if ids.dim() == 2:

@@ -9,18 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from memcourse.weights.checkpoint import Checkpoint
-
-IGNORED = -100  # a label that doesn't count, as in torch's cross_entropy
-
-
-class Batch(NamedTuple):
-    """Token ids (..., rows, tokens), and labels of the same shape: the ids where they count in the loss, -100 elsewhere."""
-
-    ids: Tensor
-    labels: Tensor
+from memcourse.weights.loss import Batch, next_token_nll
 
 
 class Recipe(NamedTuple):
@@ -40,16 +31,6 @@ class Recipe(NamedTuple):
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
-
-
-def next_token_nll(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Summed negative log-likelihood (nats) of the labels, and how many count: (members,) each, (1,) for a single model."""
-    logits = model(batch.ids)
-    logits = getattr(logits, "logits", logits)  # models of transformers answer with an object
-    labels = batch.labels[..., 1:]
-    nll = cross_entropy(logits[..., :-1, :].flatten(0, -2), labels.flatten(), reduction="none", ignore_index=IGNORED)
-    members = labels.shape[0] if labels.dim() == 3 else 1
-    return nll.view(members, -1).sum(1), (labels != IGNORED).view(members, -1).sum(1)
 
 
 def cosine(step: int, steps: int, warmup: float) -> float:
@@ -155,8 +136,7 @@ def _share(batch: Batch, accelerator: Any) -> Batch:
     """This process's rows of a batch."""
     if accelerator.num_processes == 1:
         return batch
-    ids, labels = (part.tensor_split(accelerator.num_processes, dim=-2)[accelerator.process_index] for part in batch)
-    return Batch(ids.to(accelerator.device), labels.to(accelerator.device))
+    return Batch(*(part.tensor_split(accelerator.num_processes, dim=-2)[accelerator.process_index] for part in batch))
 
 
 def _check(recipe: Recipe, weights: Sequence[nn.Parameter], members: int) -> None:
