@@ -119,3 +119,13 @@ def test_log_slope_is_the_power(power):
 def test_log_slope_refuses(x, y):
     with pytest.raises(ValueError, match="three pairs of numbers above 0"):
         metrics.log_slope(x, y)
+
+
+def test_over_seeds_is_students_interval():
+    values = [2.5, 2.7, 2.9]
+    wanted = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    got = metrics.over_seeds(values)
+    assert got.interval == pytest.approx(wanted) and got.value == pytest.approx(2.7) and got.n == 3
+    for bad in ([1.0], [1.0, float("nan")], [[1.0, 2.0], [3.0, 4.0]]):
+        with pytest.raises(ValueError, match="at least two finite figures"):
+            metrics.over_seeds(bad)

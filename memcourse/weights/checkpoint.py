@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ class Checkpoint:
         """Put back what the file holds and return the losses so far; an empty list where there is no file.
 
         Raises:
-            CourseError: the file is damaged, or of another model or recipe.
+            CourseError: the file is damaged, or of another model or recipe, or its folder can't be written.
         """
-        if self.path is None or not self.path.is_file():
+        if self.path is None:
+            return []
+        if not self.path.is_file():
+            probe = self.path.with_name(f"{self.path.name}.{os.getpid()}.probe")  # several processes may look at once
+            with written_whole(probe):
+                pass  # an hour's training must not find out at its end that its folder can't be written
+            probe.unlink()
             return []
         from safetensors import SafetensorError, safe_open
 
