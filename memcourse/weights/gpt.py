@@ -103,8 +103,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
         batch, n, d = x.shape
-        q, k, v = self.qkv(x).view(batch, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = scaled_dot_product_attention(rotate(q, angles), rotate(k, angles), v, is_causal=True)
+        qkv = self.qkv(x).view(batch, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k = rotate(qkv[:2], angles)
+        mixed = scaled_dot_product_attention(q, k, qkv[2], is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(batch, n, d))
 
 
@@ -133,17 +134,16 @@ class RMSNorm(nn.Module):
 
 
 def rotary_angles(window: int, head_dim: int) -> Tensor:
-    """Cosines and sines (2, window, head_dim) of the angle by which each place turns each pair of coordinates.
+    """Cosines and signed sines (2, window, head_dim) of the angle by which each place turns each pair of coordinates.
 
     Source: Su et al., "RoFormer" (2021), arXiv 2104.09864; pairs are (i, i + head_dim / 2), as in Llama.
     """
     speed = 10_000.0 ** -(torch.arange(0, head_dim, 2) / head_dim)
-    turned = torch.outer(torch.arange(window).float(), speed).repeat(1, 2)
-    return torch.stack([turned.cos(), turned.sin()])
+    turned = torch.outer(torch.arange(window).float(), speed)
+    return torch.stack([turned.cos().repeat(1, 2), torch.cat([-turned.sin(), turned.sin()], dim=1)])
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Turn queries or keys (..., tokens, head_dim) by their place."""
-    left, right = x.chunk(2, dim=-1)
     cos, sin = angles
-    return x * cos + torch.cat([-right, left], dim=-1) * sin
+    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin

@@ -81,7 +81,7 @@ def train(
     if accelerator.num_processes > 1:
         model.to(accelerator.device)
     rates = torch.tensor(recipe.lr, device=weights[0].device).broadcast_to(members)
-    optimizer = torch.optim.AdamW(weights, lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(weights, lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
     kept = Checkpoint(checkpoint, model, optimizer, recipe)
     losses = kept.resume()
     model.train()
