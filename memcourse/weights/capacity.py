@@ -26,7 +26,7 @@ def random_strings(n: int, length: int, vocab: int, seed: int = 0) -> Tensor:
 def bits_offered(strings: Tensor, vocab: int) -> float:
     """Bits of n strings (..., n, length) whose first token is given: n (length - 1) log2 vocab."""
     n, length = strings.shape[-2:]
-    return n * (length - 1) * math.log2(vocab)
+    return bits_stored(0.0, n, length, vocab)
 
 
 def most_bits(n: int, length: int, vocab: int) -> float:
@@ -37,11 +37,22 @@ def most_bits(n: int, length: int, vocab: int) -> float:
     return n * (length - 1) * math.log2(vocab) - n * max(0.0, math.log2(n / vocab))
 
 
+def bits_stored(nll: float, n: int, length: int, vocab: int) -> float:
+    """What n random strings offer less what they still cost, in bits; nll is their summed loss in nats.
+
+    Raises:
+        ValueError: n < 1, length < 2 or vocab < 2.
+    """
+    if n < 1 or length < 2 or vocab < 2:
+        raise ValueError(f"Random strings need n >= 1, length >= 2 and vocab >= 2, not {n}, {length} and {vocab}.")
+    return n * (length - 1) * math.log2(vocab) - nll / math.log(2)
+
+
 def bits_kept(model: nn.Module, strings: Tensor, vocab: int) -> Tensor:
-    """Bits by which the model shortens the strings, (members,): what they offer less what they still cost with the model.
+    """Bits that a model has stored of the strings (n, length), or each member of a `Stack` of its own: (members,).
 
     Source: Morris et al., "How much do language models memorize?" (2025), arXiv 2505.24832; their unintended
     memorisation, with the uniform distribution (which is the true one here) as the reference model.
     """
-    still = row_nll(model, Batch(strings, strings)).sum(-1) / math.log(2)
-    return bits_offered(strings, vocab) - still.reshape(-1)
+    still = row_nll(model, Batch(strings, strings)).sum(-1).reshape(-1) / math.log(2)
+    return bits_offered(strings, vocab) - still
