@@ -10,9 +10,10 @@ __version__ = "0.1.0"
 
 # Set before torch, transformers or the hub's client is imported anywhere; a value that the user has set stays.
 for _name, _value in {
-    # On Linux, torch's waiting threads spin for long, which hurts when another program is busy; a short spin costs an
-    # idle machine next to nothing (tests/benchmarks/busy_machine.py).
-    "GOMP_SPINCOUNT": "1000",
+    # On Linux, torch's waiting threads spin for long, which makes everything ten times slower when another program is
+    # busy. A short spin costs an idle machine next to nothing, but with 1000 the training of tiny models, whose
+    # operations take microseconds, takes twice as long (tests/benchmarks/busy_machine.py).
+    "GOMP_SPINCOUNT": "5000",
     "TOKENIZERS_PARALLELISM": "false",  # no warning from kernels that fork
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # no bars in stored outputs

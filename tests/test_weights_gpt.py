@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from memcourse.model import seed_everything
-from memcourse.weights import GPTShape, TinyGPT
+from memcourse.weights import GPTShape, TinyGPT, n_parameters
 
 
 def as_llama(model: TinyGPT) -> LlamaForCausalLM:
@@ -55,7 +55,7 @@ def test_the_logits_are_llamas(width, layers, tokens, seed):
 
 def test_parameters_are_counted_once_as_transformers_counts_them():
     model = TinyGPT(GPTShape(vocab=64, d=16, layers=2, heads=4, d_ff=32, window=16))
-    assert model.n_parameters == as_llama(model).num_parameters() == 64 * 16 + 2 * (4 * 256 + 3 * 16 * 32 + 32) + 16
+    assert n_parameters(model) == as_llama(model).num_parameters() == 64 * 16 + 2 * (4 * 256 + 3 * 16 * 32 + 32) + 16
 
 
 def test_no_token_sees_the_future():

@@ -54,9 +54,14 @@ def progress(label: str) -> Callable[[int, int], None]:
     if os.environ.get("MEMCOURSE_QUIET"):
         return lambda done, total: None
     started = time.perf_counter()
+    shown = -1.0
 
     def show(done: int, total: int) -> None:
+        nonlocal shown
         spent = time.perf_counter() - started
+        if done != total and shown >= 0 and spent - shown < 0.2:
+            return  # a line for each of a thousand quick steps would cost more than the steps
+        shown = spent
         left = spent / done * (total - done) if done else 0
         end = "\n" if done == total else ""
         print(f"\r{label}: {done} of {total}, {spent:.0f} s, about {left:.0f} s left   ", end=end, flush=True)

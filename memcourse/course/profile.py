@@ -50,15 +50,14 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "longer": ((10, 20), (100, 200, 400, 800), (500, 1000, 2000, 4000)),  # steps, at the smallest width
         "people": (12, 100, 200),  # in the biographies
         "wordings": ((1, 12), (1, 4, 12), (1, 2, 4, 12)),  # of their biographies
-        "extraction_steps": (10, 500, 1200),
+        "extraction_steps": (10, 600, 1200),
         "described": (16, 150, 240),  # people known by one description; two thirds are tested
         "reversal_steps": (10, 400, 800),
-        "told": (4, 40, 100),  # of them in the prompt of the language model
+        "told": (4, 40, 100),  # people put into the prompt of the language model
         "facts": ((20, 8), (300, 60), (300, 60)),  # old ones and new ones
         "half_keys": (16, 96, 96),  # of the memory layer, which has the square of it as slots
         "few_slots": (50, 300, 300),  # that may change in the most sparing arm
-        "old_steps": (10, 300, 400),
-        "new_steps": (5, 100, 100),
+        "fact_steps": ((10, 5), (300, 100), (400, 100)),  # for the old ones, for the new ones
         "exposures": ((1, 8), (1, 2, 4, 8, 16, 32, 64, 128), (1, 2, 4, 8, 16, 32, 64, 128)),  # of a string in training
         "strings": (4, 32, 64),  # for each number of exposures
     },

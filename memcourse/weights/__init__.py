@@ -8,17 +8,20 @@ from __future__ import annotations
 from memcourse.lazy import lazy
 
 _ROOMS = {
-    "GPTShape": "gpt", "TinyGPT": "gpt", "Stack": "stack",
-    "Recipe": "training", "train": "training", "cosine": "training", "clip_each": "training",
+    "GPTShape": "gpt", "TinyGPT": "gpt", "n_parameters": "gpt", "Stack": "stack",
+    "Recipe": "training", "train": "training", "constant": "training", "cosine": "training", "clip_each": "training",
     "Batch": "loss", "token_nll": "loss", "row_nll": "loss", "next_token_nll": "loss", "recalled": "loss",
     "WordTokenizer": "words", "shuffled": "words", "side_by_side": "words",
     "random_strings": "capacity", "bits_offered": "capacity", "bits_stored": "capacity", "bits_kept": "capacity",
-    "most_bits": "capacity",
-    "rounded": "quantise", "quantised": "quantise",
-    "in_turn": "facts", "questions": "facts", "values_only": "facts",
-    "sweep": "forgetting", "free_slots": "forgetting", "learned_and_kept": "forgetting", "kept_when_learned": "forgetting",
+    "most_bits": "capacity", "memorise": "capacity", "capacity_by_width": "capacity", "capacity_by_time": "capacity",
+    "BITS": "capacity", "rounded": "quantise", "quantised": "quantise",
+    "in_turn": "facts", "questions": "facts", "values_only": "facts", "extraction": "facts", "reversal": "facts",
+    "REVERSAL_ARMS": "facts",
+    "ARMS": "forgetting", "learn_and_forget": "forgetting", "sweep": "forgetting", "free_slots": "forgetting",
+    "learned_and_kept": "forgetting", "kept_when_learned": "forgetting",
     "LoRALinear": "lora", "add_lora": "lora",
-    "ProductKeyMemory": "slots", "add_memory": "slots", "slot_reads": "slots", "tf_idf": "slots", "train_rows_only": "slots",
+    "ProductKeyMemory": "slots", "add_memory": "slots", "only_values": "slots", "slot_reads": "slots", "tf_idf": "slots",
+    "train_rows_only": "slots", "reading_back": "recall",
 }  # fmt: skip
 __getattr__, __dir__ = lazy(__name__, _ROOMS)
 __all__ = sorted(_ROOMS)

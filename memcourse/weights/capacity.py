@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from memcourse.weights.gpt import GPTShape, TinyGPT, n_parameters
 from memcourse.weights.loss import Batch, row_nll
+from memcourse.weights.quantise import quantised
+from memcourse.weights.stack import Stack
+from memcourse.weights.training import Label, Recipe, constant, silent, train
+
+VOCAB, LENGTH = 64, 16  # of the experiments below: a string offers 15 * 6 = 90 bits
+BITS = (8, 6, 4, 3)  # to which the weights are rounded
 
 
 def random_strings(n: int, length: int, vocab: int, seed: int = 0) -> Tensor:
@@ -56,3 +66,59 @@ def bits_kept(model: nn.Module, strings: Tensor, vocab: int) -> Tensor:
     """
     still = row_nll(model, Batch(strings, strings)).sum(-1).reshape(-1) / math.log(2)
     return bits_offered(strings, vocab) - still
+
+
+def memorise(
+    d: int, load: float, steps: int, seeds: Sequence[int], device: str = "cpu", progress: Label = silent
+) -> tuple[Stack, Tensor]:
+    """Models of width d, one a seed, trained on strings (seeds, n, 16) that offer `load` bits for each parameter.
+
+    Every step sees all strings. The learning rate and the betas were chosen on seed 100, for short trainings.
+    """
+    shape = GPTShape(VOCAB, d, layers=2, heads=d // 4, d_ff=2 * d, window=LENGTH)
+    stack = Stack.built(lambda: TinyGPT(shape), seeds).to(device)
+    n = max(1, round(load * n_parameters(TinyGPT(shape)) / bits_offered(torch.zeros(1, LENGTH), VOCAB)))
+    strings = torch.stack([random_strings(n, LENGTH, VOCAB, seed) for seed in seeds])
+    batch = Batch(strings, strings).to(torch.device(device))
+    recipe = Recipe(steps, lr=0.08, betas=(0.8, 0.95))
+    train(stack, constant(batch), recipe, progress=progress(f"width {d}, {load} bits/parameter, {steps} steps"))
+    return stack, strings
+
+
+def capacity_by_width(
+    widths: Sequence[int], loads: Sequence[float], steps: int, seeds: Sequence[int], device: str = "cpu",
+    progress: Label = silent, round_at: float = 3.6,
+) -> dict[str, Any]:  # fmt: skip
+    """Memorise at every width and load.
+
+    Returns arrays: "parameters" (widths,); "offered" (widths, loads); "kept", and "first", which counts only the strings
+    that the smallest load has too, (widths, loads, seeds); "rounded", bits kept at load `round_at` by the weights as they
+    are, then rounded to 8, 6, 4 and 3 bits, (widths, 5, seeds).
+    """
+    found: dict[str, list[Any]] = {name: [] for name in ("parameters", "offered", "kept", "first", "rounded")}
+    for d in widths:
+        offered, kept, first, few = [], [], [], None
+        for load in loads:
+            stack, strings = memorise(d, load, steps, seeds, device, progress)
+            few = len(strings[0]) if few is None else few
+            offered.append(bits_offered(strings[0], VOCAB))
+            kept.append(bits_kept(stack, strings, VOCAB).tolist())
+            first.append(bits_kept(stack, strings[:, :few], VOCAB).tolist())
+            if load == round_at:
+                after = [bits_kept(quantised(stack, bits), strings, VOCAB).tolist() for bits in BITS]
+                found["rounded"].append([kept[-1], *after])
+        row = {"parameters": n_parameters(stack.member(0)), "offered": offered, "kept": kept, "first": first}
+        for name, value in row.items():
+            found[name].append(value)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def capacity_by_time(
+    steps: Sequence[int], d: int, load: float, seeds: Sequence[int], device: str = "cpu", progress: Label = silent
+) -> dict[str, Any]:
+    """Bits kept per parameter by models that were trained for so many steps: "kept" (steps, seeds)."""
+    kept = []
+    for n in steps:
+        stack, strings = memorise(d, load, n, seeds, device, progress)
+        kept.append((bits_kept(stack, strings, VOCAB) / n_parameters(stack.member(0))).tolist())
+    return {"kept": np.array(kept)}

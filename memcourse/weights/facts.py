@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
-from memcourse.weights.loss import IGNORED, Batch
-from memcourse.weights.words import WordTokenizer
-from memcourse.world import PeopleKit
+from memcourse.weights.gpt import GPTShape, TinyGPT
+from memcourse.weights.loss import IGNORED, Batch, recalled, row_nll
+from memcourse.weights.stack import Stack
+from memcourse.weights.training import Label, Recipe, silent, train
+from memcourse.weights.words import WordTokenizer, shuffled, side_by_side
+from memcourse.world import BACKWARD, FORWARD, PeopleKit, describe_people, make_people
 
 
 def in_turn(*batches: Callable[[int], Batch]) -> Callable[[int], Batch]:
@@ -31,3 +36,72 @@ def values_only(tokenizer: WordTokenizer, texts: Sequence[str], kit: PeopleKit) 
     names = torch.tensor([tokenizer.ids[person.name.split()[-1]] for person in kit.people]).unique()
     named = torch.isin(batch.ids, names).cumsum(-1) > 0
     return Batch(batch.ids, torch.where(torch.isin(batch.ids, values) & named, batch.ids, IGNORED))
+
+
+def _models(tokenizer: WordTokenizer, seeds: Sequence[int], device: str) -> Stack:
+    return Stack.built(lambda: TinyGPT(GPTShape(len(tokenizer), d=64, d_ff=128, window=64)), seeds).to(device)
+
+
+def extraction(
+    people: int, wordings: Sequence[int], steps: int, seeds: Sequence[int], device: str = "cpu", progress: Label = silent
+) -> dict[str, Any]:
+    """Tell the biographies of invented people, one text a row, and ask about half of them, in turn.
+
+    Each person has three attributes and twelve texts, worded in so many ways. The people of the kit's split "train" are
+    asked about in three wordings; the others are tested in one of these.
+
+    Returns: "known" (3, wordings, seeds), the shares of biographies known by heart (their values, once the name is said),
+    of training questions and of test questions answered; and "chance".
+    Source: the design of Allen-Zhu and Li (2023), arXiv 2309.14316.
+    """
+    kits = [make_people(people, attributes=3, seed=seed) for seed in seeds]
+    members = [(w, kit) for w in wordings for kit in kits]
+    told = [[text for person in kit.people for text in kit.biographies(person, 12, w)] for w, kit in members]
+    asked = [questions(kit, "train", (0, 1, 2)) for _, kit in members]
+    tested = [questions(kit, "test") for _, kit in members]
+    pairs = [" ".join(pair) for some in (*asked, *tested) for pair in some]
+    tokenizer = WordTokenizer([*(text for texts in told for text in texts), *pairs])
+    stack = _models(tokenizer, [*seeds] * len(wordings), device)
+    texts, trained = [tokenizer.texts(t) for t in told], [tokenizer.answers(a) for a in asked]
+    batch = in_turn(shuffled(texts, 32, seeds[0]), shuffled(trained, 32, seeds[0]))
+    train(stack, batch, Recipe(steps, lr=5e-3, betas=(0.9, 0.98)), progress=progress("biographies and questions"))
+    by_heart = [values_only(tokenizer, t, kit) for t, (_, kit) in zip(told, members, strict=True)]
+    rows = (by_heart, trained, [tokenizer.answers(t) for t in tested])
+    known = [recalled(stack, side_by_side(row)).float().mean(1).tolist() for row in rows]
+    return {"known": np.reshape(known, (3, len(wordings), -1)), "chance": kits[0].chance}
+
+
+REVERSAL_ARMS = {"one wording": FORWARD[:1], "six wordings": FORWARD, "six and three reversed": FORWARD + BACKWARD}
+
+
+def reversal(
+    people: int, steps: int, seeds: Sequence[int], device: str = "cpu", progress: Label = silent
+) -> dict[str, Any]:  # fmt: skip
+    """Tell who is known by which description, and ask in both directions.
+
+    Two thirds of the people are told as `REVERSAL_ARMS` says and tested, in the first wording of each direction; the
+    others are told in both directions in every arm, so that both forms are known.
+
+    Returns: "known" (3, arms, seeds), the shares of descriptions given the name, of names given the description, and of
+    names that are likelier than another tested person's; and "n", the number tested.
+    Source: the design of Berglund et al. (2023), arXiv 2309.12288.
+    """
+    towns, n = [describe_people(people, seed) for seed in seeds], people * 2 // 3
+    told = [
+        [p.told(w) for p in town[:n] for w in wordings] + [p.told(w) for p in town[n:] for w in FORWARD + BACKWARD]
+        for wordings in REVERSAL_ARMS.values() for town in towns
+    ]  # fmt: skip
+    tokenizer = WordTokenizer([text for texts in told for text in texts])
+    stack = _models(tokenizer, [*seeds] * len(REVERSAL_ARMS), device)
+    batch = shuffled([tokenizer.texts(texts) for texts in told], 64, seeds[0])
+    train(stack, batch, Recipe(steps, lr=5e-3, betas=(0.9, 0.98)), progress=progress("descriptions"))
+
+    def rows(pairs: Sequence[Sequence[tuple[str, str]]]) -> Batch:
+        return side_by_side([tokenizer.answers(some) for some in pairs] * len(REVERSAL_ARMS))
+
+    forward = rows([[p.asked(FORWARD[0]) for p in town[:n]] for town in towns])
+    asked = [[p.asked(BACKWARD[0]) for p in town[:n]] for town in towns]
+    wrong = [[(q, some[i - 1][1]) for i, (q, _) in enumerate(some)] for some in asked]  # the name of the one before
+    before = row_nll(stack, rows(asked)) < row_nll(stack, rows(wrong))
+    shares = [recalled(stack, forward), recalled(stack, rows(asked)), before]
+    return {"known": np.reshape([x.float().mean(1).tolist() for x in shares], (3, len(REVERSAL_ARMS), -1)), "n": n}

@@ -72,10 +72,10 @@ class TinyGPT(nn.Module):
             x = block(x, self.angles[:, : ids.shape[-1]])
         return self.norm(x) @ self.tokens.weight.mT
 
-    @property
-    def n_parameters(self) -> int:
-        """All parameters; the tied embedding counts once."""
-        return sum(weight.numel() for weight in self.parameters())
+
+def n_parameters(model: nn.Module) -> int:
+    """All parameters of a model; a tied embedding counts once."""
+    return sum(weight.numel() for weight in model.parameters())
 
 
 class Block(nn.Module):

@@ -52,6 +52,15 @@ def add_memory(model: TinyGPT, block: int = -1, keys: int = 32, top: int = 8) ->
     return model
 
 
+def only_values(model: nn.Module) -> nn.Module:
+    """Freeze everything but the values of the memory layers, in place; returns the model."""
+    model.requires_grad_(False)
+    for memory in model.modules():
+        if isinstance(memory, ProductKeyMemory):
+            memory.values.requires_grad_(True)
+    return model
+
+
 @torch.no_grad()
 def slot_reads(model: nn.Module, ids: Tensor, block: int = -1) -> Tensor:
     """How often each text (rows, tokens) reads each slot: (rows, slots)."""

@@ -13,6 +13,18 @@ from torch import Tensor, nn
 from memcourse.weights.checkpoint import Checkpoint
 from memcourse.weights.loss import Batch, next_token_nll
 
+Progress = Callable[[int, int], Any]  # called with (done, of how many)
+Label = Callable[[str], Progress | None]  # makes one for a named part of the work, as the course's `progress` does
+
+
+def silent(label: str) -> None:
+    """No progress."""
+
+
+def constant(batch: Batch) -> Callable[[int], Batch]:
+    """The same batch at every step: all texts at once."""
+    return lambda step: batch
+
 
 class Recipe(NamedTuple):
     """How to train.
@@ -52,7 +64,7 @@ def train(
     loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]] = next_token_nll,
     checkpoint: Path | None = None,
     every: int = 100,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress | None = None,
     after: Callable[[int], Any] | None = None,
 ) -> Tensor:
     """Train what is not frozen in a model, in place; return the mean loss of each step, (steps, members), in nats.
