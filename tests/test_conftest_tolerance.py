@@ -1,4 +1,4 @@
-"""nbval's tolerance (in conftest.py): ledger rows agree to 2 %, and everything else is still compared exactly.
+"""nbval's tolerance (in conftest.py): ledger rows agree to 2 %, trained ones to their interval, the rest exactly.
 
 One synthetic executed notebook is compared in a pytest of its own; each of its cells is one case.
 """
@@ -29,6 +29,13 @@ def off(**changes):
     return ledger({**ROW, **changes}, ROW)
 
 
+TRAINED = {**ROW, "seeds": 3, "interval": [0.45, 0.59]}
+
+
+def retrained(**changes):
+    return ledger({**TRAINED, **changes}, TRAINED)
+
+
 BOTH = f"display({{'{MIME}': {ROW!r}, 'text/plain': 'a'}}, raw=True)"
 CELLS = {
     "set-up": (code("from IPython.display import display"), True),
@@ -46,6 +53,10 @@ CELLS = {
     "a text in place of the number": (ledger({**ROW, "value": "0.52"}, ROW), False),
     "another figure 10 % off": (ledger({**ROW, "value": 1100}, {**ROW, "value": 1000}), False),
     "another figure 1 % off": (ledger({**ROW, "value": 1010}, {**ROW, "value": 1000}), True),
+    "trained, as far off as the interval is wide": (retrained(value=0.65, interval=[0.6, 0.7]), True),
+    "trained, further off": (retrained(value=0.67), False),
+    "trained, without an interval": (retrained(interval=None), False),
+    "trained with fewer seeds": (retrained(seeds=2), False),
     "a row is missing": (code("pass", shown({MIME: ROW, "text/plain": "a"})), False),
     "a row too many": (code(f"{BOTH}\n{BOTH}", shown({MIME: ROW, "text/plain": "a"})), False),
     "the same text": (code("print('0.5200')", printed("0.5200\n")), True),
