@@ -167,11 +167,11 @@ def test_free_slots_are_read_for_the_new_and_not_for_the_old():
         assert len(slots) == 5 and (reads["new"][slots] > reads["old"][slots]).all()
 
 
-def test_what_is_kept_is_read_at_the_gentlest_rate_that_learns():
-    learned = torch.tensor([[0.2, 0.4], [0.85, 0.97], [1.0, 1.0]])
-    kept = torch.tensor([[1.0, 0.9], [0.7, 0.8], [0.1, 0.2]])
-    assert kept_when_learned(learned, kept).tolist() == pytest.approx([0.7, 0.8])
-    assert kept_when_learned(learned, kept, least=1.1).tolist() == pytest.approx([0.1, 0.2]), "what learned most"
+def test_what_is_kept_is_read_where_so_much_is_learned():
+    learned = torch.tensor([[0.2, 0.9, 0.1], [0.8, 0.97, 0.7], [1.0, 1.0, 0.6]])
+    kept = torch.tensor([[1.0, 0.9, 1.0], [0.7, 0.8, 0.6], [0.1, 0.2, 0.3]])
+    assert kept_when_learned(learned, kept).tolist() == pytest.approx([0.4, 0.9, 0.6]), "half way, at once, never"
+    assert kept_when_learned(learned, kept, least=1.0).tolist() == pytest.approx([0.1, 0.2, 0.6])
 
 
 def test_shares_of_old_and_new_are_laid_out_by_rate():

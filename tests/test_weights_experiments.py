@@ -13,12 +13,12 @@ def test_what_fits_is_kept_and_junk_takes_its_room():
     parts = []
     found = weights.capacity_by_width((8,), (0.9, 3.6), 60, (0, 1), progress=lambda label: parts.append(label))
     assert found["parameters"].tolist() == [1832] and found["offered"].tolist() == [[1620, 6570]]
-    assert found["kept"].shape == found["first"].shape == (1, 2, 2) and found["rounded"].shape == (1, 5, 2)
+    assert found["kept"].shape == found["first"].shape == (1, 2, 2) and found["rounded"].shape == (1, 2, 5, 2)
     assert np.array_equal(found["first"][:, 0], found["kept"][:, 0]), "alone, the first strings are all there are"
     assert (found["kept"][0, 0] > 0.8 * 1620).all() and (found["kept"] < found["offered"][..., None]).all()
     assert (found["first"][0, 1] < 0.8 * found["first"][0, 0]).all()
-    assert np.array_equal(found["rounded"][0, 0], found["kept"][0, 1])
-    assert (np.diff(found["rounded"][0, [0, 2, 3, 4]], axis=0) < 0).all(), "fewer bits, less kept"
+    assert np.array_equal(found["rounded"][0, 1, 0], found["kept"][0, 1])
+    assert (np.diff(found["rounded"][0, 1, [0, 2, 3, 4]], axis=0) < 0).all(), "fewer bits, less kept"
     assert parts == ["width 8, 0.9 bits/parameter, 60 steps", "width 8, 3.6 bits/parameter, 60 steps"]
 
 
@@ -28,7 +28,7 @@ def test_the_same_seed_gives_the_same_bits_and_more_time_more_of_them():
 
 
 def test_the_texts_of_extraction_differ_in_wording_alone():
-    found = weights.extraction(12, (1, 12), 40, (0, 1, 2))
+    found = weights.extraction(12, (1, 8), 40, (0, 1, 2))
     assert found["known"].shape == (3, 2, 3) and found["chance"] == pytest.approx(1 / 24)
     assert (found["known"][1] > 0.9).all(), "a few questions are soon answered"
     assert found["known"][0, 0].mean() > found["known"][0, 1].mean(), "the same sentence again is learned sooner"

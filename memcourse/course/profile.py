@@ -46,10 +46,10 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "seeds": (2, 3, 5),  # trainings of everything
         "widths": ((8, 12), (8, 12, 16), (8, 12, 16, 24, 32)),  # of the models that learn random strings
         "loads": ((0.9, 3.6), (0.9, 1.8, 3.6, 5.4), (0.9, 1.8, 3.6, 5.4)),  # bits offered for each parameter
-        "capacity_steps": (20, 350, 2000),
-        "longer": ((10, 20), (100, 200, 400, 800), (500, 1000, 2000, 4000)),  # steps, at the smallest width
+        "capacity_steps": (20, 350, 600),
+        "longer": ((10, 20), (100, 200, 400, 800), (200, 400, 800, 1600)),  # steps, at the smallest width
         "people": (12, 100, 200),  # in the biographies
-        "wordings": ((1, 12), (1, 4, 12), (1, 2, 4, 12)),  # of their biographies
+        "wordings": ((1, 8), (1, 4, 8), (1, 2, 4, 8)),  # of their biographies
         "extraction_steps": (10, 600, 1200),
         "described": (16, 150, 240),  # people known by one description; two thirds are tested
         "reversal_steps": (10, 400, 800),

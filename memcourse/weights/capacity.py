@@ -87,27 +87,33 @@ def memorise(
 
 def capacity_by_width(
     widths: Sequence[int], loads: Sequence[float], steps: int, seeds: Sequence[int], device: str = "cpu",
-    progress: Label = silent, round_at: float = 3.6,
+    progress: Label = silent, round_at: Sequence[float] = (0.9, 3.6),
 ) -> dict[str, Any]:  # fmt: skip
     """Memorise at every width and load.
 
     Returns arrays: "parameters" (widths,); "offered" (widths, loads); "kept", and "first", which counts only the strings
-    that the smallest load has too, (widths, loads, seeds); "rounded", bits kept at load `round_at` by the weights as they
-    are, then rounded to 8, 6, 4 and 3 bits, (widths, 5, seeds).
+    that the smallest load has too, (widths, loads, seeds); "rounded", bits kept at the loads `round_at` by the weights as
+    they are, then rounded to 8, 6, 4 and 3 bits, (widths, 2, 5, seeds).
+
+    Raises:
+        ValueError: a load of `round_at` that is not among the loads.
     """
+    if not set(round_at) <= set(loads):
+        raise ValueError(f"Weights are rounded at loads that are trained: {round_at} are not all among {loads}.")
     found: dict[str, list[Any]] = {name: [] for name in ("parameters", "offered", "kept", "first", "rounded")}
     for d in widths:
-        offered, kept, first, few = [], [], [], None
+        offered, kept, first, rounds, few = [], [], [], [], None
         for load in loads:
             stack, strings = memorise(d, load, steps, seeds, device, progress)
             few = len(strings[0]) if few is None else few
             offered.append(bits_offered(strings[0], VOCAB))
             kept.append(bits_kept(stack, strings, VOCAB).tolist())
             first.append(bits_kept(stack, strings[:, :few], VOCAB).tolist())
-            if load == round_at:
+            if load in round_at:
                 after = [bits_kept(quantised(stack, bits), strings, VOCAB).tolist() for bits in BITS]
-                found["rounded"].append([kept[-1], *after])
+                rounds.append([kept[-1], *after])
         row = {"parameters": n_parameters(stack.member(0)), "offered": offered, "kept": kept, "first": first}
+        row["rounded"] = rounds
         for name, value in row.items():
             found[name].append(value)
     return {name: np.array(values) for name, values in found.items()}

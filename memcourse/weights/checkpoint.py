@@ -55,8 +55,7 @@ class Checkpoint:
             for name, weight in self.weights.items():
                 weight.copy_(stored[f"weight/{name}"])
                 self.optimizer.state[weight] = {
-                    part: stored[f"{part}/{name}"].to(weight.device if part != "step" else "cpu")
-                    for part in ("step", "exp_avg", "exp_avg_sq")
+                    part: stored[f"{part}/{name}"].to(weight.device) for part in ("step", "exp_avg", "exp_avg_sq")
                 }
         torch.set_rng_state(stored["random"])
         return list(stored["losses"].to(next(iter(self.weights.values())).device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,15 @@ def values_only(tokenizer: WordTokenizer, texts: Sequence[str], kit: PeopleKit) 
     return Batch(batch.ids, torch.where(torch.isin(batch.ids, values) & named, batch.ids, IGNORED))
 
 
+def _name_first(kit: PeopleKit) -> PeopleKit:
+    """The kit without the statements that tell the value before the name."""
+    attributes = (
+        replace(a, statements=tuple(s for s in a.statements if s.index("{name}") < s.index("{value}")))
+        for a in kit.attributes
+    )
+    return replace(kit, attributes=tuple(attributes))
+
+
 def _models(tokenizer: WordTokenizer, seeds: Sequence[int], device: str) -> Stack:
     return Stack.built(lambda: TinyGPT(GPTShape(len(tokenizer), d=64, d_ff=128, window=64)), seeds).to(device)
 
@@ -47,14 +57,20 @@ def extraction(
 ) -> dict[str, Any]:
     """Tell the biographies of invented people, one text a row, and ask about half of them, in turn.
 
-    Each person has three attributes and twelve texts, worded in so many ways. The people of the kit's split "train" are
-    asked about in three wordings; the others are tested in one of these.
+    Each person has three attributes and twelve texts, worded in so many ways (1 to 8), sentences in random order. Only
+    wordings are used that name the person first, and attributes whose questions repeat no phrase of a statement. The
+    people of the kit's split "train" are asked about in three wordings; the others are tested in one of these.
 
     Returns: "known" (3, wordings, seeds), the shares of biographies known by heart (their values, once the name is said),
     of training questions and of test questions answered; and "chance".
     Source: the design of Allen-Zhu and Li (2023), arXiv 2309.14316.
+
+    Raises:
+        ValueError: fewer than two people, or more wordings than there are.
     """
-    kits = [make_people(people, attributes=3, seed=seed) for seed in seeds]
+    if people < 2:
+        raise ValueError(f"Half of the people are asked about, the others tested: at least 2 are needed, not {people}.")
+    kits = [_name_first(make_people(people, ["pet", "trade", "drink"], seed=seed)) for seed in seeds]
     members = [(w, kit) for w in wordings for kit in kits]
     told = [[text for person in kit.people for text in kit.biographies(person, 12, w)] for w, kit in members]
     asked = [questions(kit, "train", (0, 1, 2)) for _, kit in members]
@@ -80,7 +96,8 @@ def reversal(
     """Tell who is known by which description, and ask in both directions.
 
     Two thirds of the people are told as `REVERSAL_ARMS` says and tested, in the first wording of each direction; the
-    others are told in both directions in every arm, so that both forms are known.
+    others are told in both directions in every arm, so that both forms are known. Whatever is asked was told in that very
+    wording, where it was told in that direction at all.
 
     Returns: "known" (3, arms, seeds), the shares of descriptions given the name, of names given the description, and of
     names that are likelier than another tested person's; and "n", the number tested.

@@ -60,23 +60,31 @@ def learned_and_kept(stack: Stack, new: Batch, old: Batch, rates: int) -> Tensor
 
 
 def kept_when_learned(learned: Tensor, kept: Tensor, least: float = 0.9) -> Tensor:
-    """What an arm keeps of the old at the gentlest rate that learns the new: (seeds,), from two of (rates, seeds).
+    """What an arm keeps of the old where it has learned `least` of the new: (seeds,), from two of (rates, seeds).
 
-    The rate is the first whose mean over the seeds reaches `least`; where none does, the one that learned most.
+    For each seed, on the straight line between the first rate that learns so much and the rate before. A seed that learns
+    so much at no rate gives what it keeps where it learns most, which speaks for the arm.
     """
-    mean = learned.mean(1)
-    enough = (mean >= least).nonzero().flatten()
-    return kept[enough[0] if len(enough) else mean.argmax()]
+    found = []
+    for x, y in zip(learned.T, kept.T, strict=True):
+        enough = (x >= least).nonzero().flatten()
+        if len(enough) == 0:
+            found.append(y[x.argmax()])
+        elif (i := int(enough[0])) == 0:
+            found.append(y[0])
+        else:
+            found.append(torch.lerp(y[i - 1], y[i], (least - x[i - 1]) / (x[i] - x[i - 1])))
+    return torch.stack(found)
 
 
 # How each arm changes the model before it learns, and the learning rates at which it is run (chosen on seed 100)
 ARMS: Mapping[str, tuple[Callable[[nn.Module], nn.Module], tuple[float, ...]]] = {
     "all weights": (lambda model: model, (1e-4, 2e-4, 4e-4, 1e-3)),
-    "LoRA, rank 1": (partial(add_lora, rank=1), (1e-3, 2e-3, 4e-3, 1e-2)),
+    "LoRA, rank 1": (partial(add_lora, rank=1), (2e-3, 4e-3, 1e-2, 2e-2)),
     "LoRA, rank 4": (partial(add_lora, rank=4), (5e-4, 1e-3, 2e-3, 4e-3)),
     "LoRA, rank 16": (partial(add_lora, rank=16), (2e-4, 5e-4, 1e-3, 2e-3)),
     "all slots": (only_values, (2e-3, 5e-3, 1e-2, 3e-2)),
-    "few slots": (only_values, (5e-3, 1e-2, 3e-2, 1e-1)),
+    "few slots": (only_values, (2e-3, 5e-3, 1e-2, 3e-2)),
 }
 
 

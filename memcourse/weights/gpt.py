@@ -67,6 +67,8 @@ class TinyGPT(nn.Module):
                 nn.init.normal_(weight, std=shrink * 0.55 * shape.d**-0.5)
 
     def forward(self, ids: Tensor) -> Tensor:
+        if ids.shape[-1] > self.shape.window:
+            raise ValueError(f"{ids.shape[-1]} tokens don't fit into this model's window of {self.shape.window}.")
         x = self.tokens(ids)
         for block in self.blocks:
             x = block(x, self.angles[:, : ids.shape[-1]])

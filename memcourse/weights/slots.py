@@ -63,9 +63,15 @@ def only_values(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def slot_reads(model: nn.Module, ids: Tensor, block: int = -1) -> Tensor:
-    """How often each text (rows, tokens) reads each slot: (rows, slots)."""
+    """How often each text (rows, tokens) reads each slot: (rows, slots).
+
+    Raises:
+        ValueError: the block has no memory layer.
+    """
     blocks: Any = model.blocks
     memory = blocks[block].mlp
+    if not isinstance(memory, ProductKeyMemory):
+        raise ValueError(f"Block {block} of this model has no memory layer; call add_memory first.")
     seen: list[Tensor] = []
     hook = memory.register_forward_pre_hook(lambda _, inputs: seen.append(memory.find(inputs[0])[0]))
     try:
@@ -87,7 +93,7 @@ def tf_idf(new: Tensor, old: Tensor) -> Tensor:
     Args:
         new, old: `slot_reads` of both kinds of text.
     """
-    share = new.sum(0) / new.sum()
+    share = new.sum(0) / new.sum().clamp(min=1)
     return share * torch.log((len(old) + 1) / ((old > 0).sum(0) + 1))
 
 

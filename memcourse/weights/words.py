@@ -67,7 +67,13 @@ def _rows(pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
 
 
 def side_by_side(batches: Sequence[Batch]) -> Batch:
-    """Batches with as many rows each, as one for a `Stack`: (members, rows, tokens)."""
+    """Batches with as many rows each, as one for a `Stack`: (members, rows, tokens).
+
+    Raises:
+        ValueError: different numbers of rows.
+    """
+    if len({len(batch.ids) for batch in batches}) > 1:
+        raise ValueError(f"Members train on as many rows each, not on {[len(batch.ids) for batch in batches]}.")
     width = max(batch.ids.shape[-1] for batch in batches)
     return Batch(
         torch.stack([_wider(batch.ids, width, 0) for batch in batches]),

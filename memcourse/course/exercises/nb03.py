@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,14 @@ from memcourse.weights.slots import tf_idf
 
 
 def windows(texts: list[Any], size: int) -> list[list[Any]]:
-    """Windows of `size` texts each; the texts of one person stand next to each other in the list."""
-    n = -(-len(texts) // size)
+    """Windows of at most `size` texts (person, text) each; one person's texts stand next to each other in the list."""
+    most = max(Counter(person for person, _ in texts).values())  # each of one person's texts needs a window of its own
+    n = max(most, -(-len(texts) // size))
     return [texts[i::n] for i in range(n)]
 
 
 def windows_broken(texts: list[Any], size: int) -> list[list[Any]]:
-    """Windows of `size` texts each; the texts of one person stand next to each other in the list."""
+    """Windows of at most `size` texts (person, text) each; one person's texts stand next to each other in the list."""
     return [texts[i : i + size] for i in range(0, len(texts), size)]
 
 
@@ -30,12 +32,24 @@ def as_facts(answer: Callable[..., Any], texts: list[Any], size: int) -> list[st
     made = [list(window) for window in answer(texts, size)]
     whole = sorted(text for window in made for text in window) == sorted(texts)
     twice = sum(len({person for person, _ in window}) < len(window) for window in made)
-    longest = max(len(window) for window in made)
+    longest = max((len(window) for window in made), default=0)
     return [
-        "every text once" if whole else "a text is lost or doubled",
-        "no window too long" if longest <= size else f"a window of {longest} texts",
         f"{twice} windows with a person twice",
+        "none too long" if longest <= size else f"one of {longest} texts",
+        "all texts once" if whole else "a text lost or doubled",
     ]
+
+
+def _dealt_out(texts: list[Any], size: int) -> list[list[Any]]:
+    """Each text goes into the first window that has room and not this person."""
+    made: list[list[Any]] = []
+    for text in texts:
+        free = (w for w in made if len(w) < size and text[0] not in {person for person, _ in w})
+        window = next(free, None)
+        if window is None:
+            made.append(window := [])
+        window.append(text)
+    return made
 
 
 def _texts(people: int, each: int) -> list[tuple[str, str]]:
@@ -121,7 +135,7 @@ EXERCISES = (
         reference=tf_idf,
         cases=(
             lambda: (_reads([2, 1, 1, 0], [2, 0, 2, 0]), _reads([5, 0, 0, 1], [1, 0, 1, 0], [1, 0, 0, 0])),
-            lambda: (_reads([1, 3, 0]), _reads([0, 2, 2], [0, 1, 0])),
+            lambda: (_reads([1, 3, 0], [0, 0, 1]), _reads([0, 2, 2], [0, 1, 0])),
         ),
         mistakes=(
             Mistake(
@@ -131,6 +145,15 @@ EXERCISES = (
             Mistake(
                 lambda new, old: new.sum(0) / new.sum(),
                 "That is the first factor alone: it also chooses slots which every old text reads.",
+            ),
+            Mistake(
+                lambda new, old: (new / new.sum(1, keepdim=True)).mean(0)
+                * torch.log((len(old) + 1) / ((old > 0).sum(0) + 1)),
+                "A share of *all* reads: add up the reads of all new texts first, then divide.",
+            ),
+            Mistake(
+                lambda new, old: new.sum(0) / new.sum() * torch.log2((len(old) + 1) / ((old > 0).sum(0) + 1)),
+                "Take the natural logarithm.",
             ),
             Mistake(
                 lambda new, old: new.sum(0) * torch.log((len(old) + 1) / ((old > 0).sum(0) + 1)),
@@ -149,7 +172,7 @@ EXERCISES = (
         id="03.puzzle",
         reference=windows,
         probe=as_facts,
-        cases=(lambda: (_texts(8, 4), 4), lambda: (_texts(6, 2), 3), lambda: (_texts(5, 3), 5)),
+        cases=(lambda: (_texts(8, 4), 4), lambda: (_texts(6, 2), 3), lambda: (_texts(3, 4), 4)),
         broken=windows_broken,
         mistakes=(
             Mistake(
@@ -158,12 +181,12 @@ EXERCISES = (
             ),
             Mistake(
                 lambda texts, size: [texts[i::size] for i in range(size)],
-                "That makes `size` windows. What is asked for are windows of `size` texts.",
+                "That makes `size` windows. What is asked for are windows of at most `size` texts.",
             ),
         ),
         alternatives=(
             lambda texts, size: [[text] for text in texts],
-            lambda texts, size: [texts[i :: -(-len(texts) // size)] for i in range(-(-len(texts) // size))],
+            _dealt_out,
         ),
         describe=lambda texts, size: f"{len(texts)} texts in windows of {size}",
     ),
