@@ -78,7 +78,7 @@ def test_an_adapter_begins_as_nothing_and_only_it_is_trained():
     assert not torch.allclose(model(ids()), before)
 
 
-def test_the_seed_before_the_adapter_decides_it():
+def test_o52_the_seed_before_the_adapter_decides_it():
     def adapter(seed):
         model = fresh()
         seed_everything(seed)

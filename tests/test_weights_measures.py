@@ -192,7 +192,7 @@ def test_each_description_belongs_to_one_person():
             world.describe_people(n)
 
 
-def test_no_notebook_and_no_package_needs_worker_processes():
+def test_o23_no_notebook_and_no_package_needs_worker_processes():
     # a worker on Windows and macOS starts Python anew and can't see what a notebook defined (torch's DataLoader docs)
     root = Path(__file__).parents[1]
     for path in [*(root / "memcourse").rglob("*.py"), *(root / "notebooks").glob("*.ipynb")]:
