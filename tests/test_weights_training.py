@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
@@ -157,6 +158,13 @@ def test_a_frozen_model_and_a_loss_that_explodes_are_named():
         train(model, batch, RECIPE, every=2)
 
 
+def test_rates_may_come_as_an_array(tmp_path):
+    many = Stack.built(lambda: TinyGPT(SHAPE), (1, 2))
+    train(many, batch, Recipe(2, lr=np.array([0.01, 0.002])), checkpoint=tmp_path / "x")
+    with pytest.raises(CourseError, match="another model or recipe"):
+        train(many, batch, Recipe(2, lr=np.array([0.01, 0.003])), checkpoint=tmp_path / "x")
+
+
 def test_progress_and_after_are_called_at_every_step():
     seen, measured = [], []
     train(fresh(), batch, Recipe(3), progress=lambda *a: seen.append(a), after=measured.append)
@@ -165,11 +173,13 @@ def test_progress_and_after_are_called_at_every_step():
 
 TWO = """
 import pathlib, sys, torch
-from tests.test_weights_training import RECIPE, batch, flat, fresh
-from memcourse.weights import train
+from tests.test_weights_training import RECIPE, SHAPE, batch, flat, fresh
+from memcourse.weights import Recipe, Stack, TinyGPT, train
 model = fresh()
 losses = train(model, batch, RECIPE, checkpoint=pathlib.Path(sys.argv[1]) / "two.safetensors", every=4)
-torch.save((losses, flat(model)), f"{sys.argv[1]}/{torch.distributed.get_rank()}.pt")
+many = Stack.built(lambda: TinyGPT(SHAPE), (1, 2))
+train(many, batch, Recipe(5, lr=(0.01, 0.002)))
+torch.save((losses, flat(model), flat(many)), f"{sys.argv[1]}/{torch.distributed.get_rank()}.pt")
 torch.distributed.destroy_process_group()
 """
 
@@ -179,12 +189,15 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
     root = str(Path(__file__).parents[1])
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]  # what accelerate starts
     run += [str(tmp_path / "two.py"), str(tmp_path)]
-    env = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    env = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "USE_LIBUV": "0"}
     done = subprocess.run(run, env=env, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     model = fresh()
     losses = train(model, batch, RECIPE)
+    many = Stack.built(lambda: TinyGPT(SHAPE), (1, 2))
+    train(many, batch, Recipe(5, lr=(0.01, 0.002)))
     for rank in range(2):
-        their_losses, weights = torch.load(tmp_path / f"{rank}.pt")
+        their_losses, weights, stacked = torch.load(tmp_path / f"{rank}.pt")
         assert torch.allclose(weights, flat(model), atol=1e-5) and torch.allclose(their_losses, losses, atol=1e-5)
+        assert torch.allclose(stacked, flat(many), atol=1e-5)
     assert (tmp_path / "two.safetensors").is_file()
