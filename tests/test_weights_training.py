@@ -190,7 +190,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]  # what accelerate starts
     run += [str(tmp_path / "two.py"), str(tmp_path)]
     env = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "USE_LIBUV": "0"}
-    done = subprocess.run(run, env=env, cwd=root, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(run, env=env, cwd=root, capture_output=True, encoding="utf-8", timeout=300)
     assert done.returncode == 0, done.stderr
     model = fresh()
     losses = train(model, batch, RECIPE)

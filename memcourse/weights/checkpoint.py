@@ -23,7 +23,8 @@ class Checkpoint:
         self.weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.optimizer = optimizer
         layout = [(name, list(weight.shape)) for name, weight in self.weights.items()]
-        self.training = hashlib.sha256(json.dumps([layout, recipe], default=lambda value: value.tolist()).encode("utf-8")).hexdigest()
+        plain = json.dumps([layout, recipe], default=lambda value: value.tolist())  # rates may be an array
+        self.training = hashlib.sha256(plain.encode("utf-8")).hexdigest()
 
     def resume(self) -> list[Tensor]:
         """Put back what the file holds and return the losses so far; an empty list where there is no file.

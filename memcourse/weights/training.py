@@ -92,7 +92,7 @@ def train(
     accelerator = Accelerator(device_placement=False)
     if accelerator.num_processes > 1:
         model.to(accelerator.device)
-    rates = torch.tensor(recipe.lr, device=weights[0].device).broadcast_to(members)
+    rates = torch.tensor(recipe.lr, dtype=torch.float32, device=weights[0].device).broadcast_to(members)
     optimizer = torch.optim.AdamW(weights, lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
     kept = Checkpoint(checkpoint, model, optimizer, recipe)
     losses = kept.resume()
@@ -141,7 +141,7 @@ def _update(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], r
     optimizer.step()
     optimizer.zero_grad()
     for old, weight in zip(before, weights, strict=False):
-        torch.lerp(old, weight, rates.view(-1, *[1] * (weight.dim() - 1)), out=weight)
+        torch.lerp(old, weight, rates.view(-1, *[1] * (weight.dim() - 1)).to(weight.dtype), out=weight)
 
 
 def _share(batch: Batch, accelerator: Any) -> Batch:
