@@ -1,0 +1,128 @@
+"""Chunks know their place, lose nothing, stay within their size and cut no visible character apart."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import regex
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from memcourse.retrieval import by_characters, by_headings, by_sentences, by_tokens
+
+from .model_support import smollm_tokenizer
+
+FAMILY, FLAGS, THUMB = (
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\U0001f1eb\U0001f1f7\U0001f1e9\U0001f1ea",
+    "\U0001f44d\U0001f3fd",
+)
+PIECES = [
+    "Rain fell. ",
+    "Who? ",
+    "e\u0301",
+    FAMILY,
+    FLAGS,
+    THUMB,
+    "日本。",
+    "क्षि ",
+    "\r\n",
+    "\n\n",
+    "# A\n",
+    "## B c\n",
+    "x" * 30,
+    " ",
+    "Dr. ",
+    '"No!" ',
+]
+TEXTS = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+
+
+def check(text, chunks, most=None, overlap=0):
+    assert all(text[chunk.start : chunk.end] == chunk.text and chunk.text for chunk in chunks)
+    assert all(most is None or len(chunk.text) <= most for chunk in chunks)
+    if overlap == 0:
+        assert "".join(chunk.text for chunk in chunks) == text
+    else:
+        covered = 0
+        for chunk in chunks:
+            assert chunk.start <= covered < chunk.end or covered == 0
+            covered = chunk.end
+        assert covered == len(text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(TEXTS, st.integers(1, 60), st.integers(0, 59))
+@example(FLAGS * 5, 3, 0)
+def test_chunks_by_characters(text, size, overlap):
+    overlap %= size
+    chunks = by_characters(text, size, overlap)
+    check(text, chunks, size, overlap)
+    assert overlap == 0 or all(a.end - b.start <= max(overlap, 1) + 12 for a, b in pairwise(chunks))
+
+
+@settings(deadline=None, max_examples=300)
+@given(TEXTS, st.integers(1, 60), st.integers(0, 59))
+def test_chunks_by_sentences(text, size, overlap):
+    overlap %= size
+    check(text, by_sentences(text, size, overlap), size, overlap)
+
+
+@settings(deadline=None, max_examples=200)
+@given(TEXTS, st.integers(1, 60))
+def test_chunks_by_headings(text, size):
+    check(text, by_headings(text, size), size)
+
+
+@settings(deadline=None, max_examples=100)
+@given(TEXTS, st.integers(1, 40), st.integers(0, 39))
+def test_chunks_by_tokens(text, size, overlap):
+    overlap %= size
+    chunks = by_tokens(text, smollm_tokenizer(), size, overlap)
+    check(text, chunks, overlap=overlap)
+
+
+def test_a_chunk_by_tokens_holds_so_many_tokens_and_repeats_the_last():
+    tokenizer = smollm_tokenizer()
+    text = "The harbour master keeps a list of every ship that came in before the storm. " * 20
+    chunks = by_tokens(text, tokenizer, 20, 5)
+    ids = [tokenizer.encode(chunk.text) for chunk in chunks]
+    assert all(len(some) <= 20 for some in ids) and all(len(some) == 20 for some in ids[:-1])
+    assert all(a[-5:] == b[:5] for a, b in pairwise(ids))
+
+
+@pytest.mark.parametrize("size", [11, 17, 30])
+def test_what_is_seen_as_one_character_stays_whole(size):
+    text = "".join(piece * 3 for piece in (FAMILY, FLAGS, THUMB, "e\u0301o\u0308", "\r\n", "ab")) * 4
+    cuts = {match.start() for match in regex.finditer(r"\X", text)} | {len(text)}
+    for chunks in (by_characters(text, size), by_sentences(text, size), by_tokens(text, smollm_tokenizer(), size)):
+        assert all(chunk.start in cuts and chunk.end in cuts for chunk in chunks)
+
+
+def test_sentences_stay_whole_where_they_fit_and_headings_begin_chunks():
+    text = 'Rain fell. "Stop!" she said. Then it was over. 雨。風。'
+    assert [chunk.text for chunk in by_sentences(text, 30)] == [
+        'Rain fell. "Stop!" she said. ',
+        "Then it was over. 雨。風。",
+    ]
+    text = "One is. Two is. Three is. Four is."
+    assert [chunk.text for chunk in by_sentences(text, 18, 10)] == ["One is. Two is. ", "Two is. Three is. ", "Four is."]
+    text = "Intro.\n# One\nA b. C d.\n## Two\nE.\n"
+    assert [chunk.text for chunk in by_headings(text, 50)] == ["Intro.\n", "# One\nA b. C d.\n", "## Two\nE.\n"]
+
+
+@pytest.mark.parametrize("chunker", [by_characters, by_sentences, by_headings])
+@pytest.mark.timeout(120)  # it takes a second; were the work to grow with the square of the text, it would take hours
+def test_long_texts_of_any_kind_are_cut(chunker):
+    for piece in ("A sentence of some words stands here. ", FLAGS, "x", "e\u0301", "\n\n", "# A\n"):
+        check(piece * 100_000, chunker(piece * 100_000, 800), 800)
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(0, 0), (10, 10), (10, -1)])
+def test_an_impossible_size_is_refused(size, overlap):
+    for chunker in (by_characters, by_sentences, lambda *a: by_tokens(a[0], smollm_tokenizer(), *a[1:])):
+        with pytest.raises(ValueError, match="a size of at least 1 and an overlap from 0 to size - 1"):
+            chunker("text", size, overlap)
+    with pytest.raises(ValueError, match="a size of at least 1"):
+        by_headings("text", 0)
