@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
@@ -39,15 +38,6 @@ def test_a_model_that_knows_nothing_or_everything():
     assert float(weights.bits_kept(Knows(strings, 64, sure=0.0), strings, 64)) == pytest.approx(0, abs=1e-3)
     alone = torch.cat([torch.arange(20)[:, None], strings[:, 1:]], dim=1)  # each cue is its own
     assert float(weights.bits_kept(Knows(alone, 64), alone, 64)) == pytest.approx(offered, rel=1e-6)
-
-
-@pytest.mark.parametrize(("n", "length", "vocab"), [(4, 6, 2), (8, 5, 4), (3, 5, 8)])
-def test_the_most_that_can_be_kept_is_what_the_cue_leaves_open(n, length, vocab):
-    # a list in which each cue has equally many strings: the best code still has to say which of them it is
-    rest = n * (length - 1) * math.log2(vocab)
-    choice = n * math.log2(n / vocab) if n > vocab else 0.0
-    assert weights.most_bits(n, length, vocab) == pytest.approx(rest - choice)
-    assert weights.most_bits(n, length, vocab) <= weights.bits_offered(torch.zeros(n, length), vocab)
 
 
 def test_strings_are_uniform_nested_and_seeded():

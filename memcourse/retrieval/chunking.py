@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -47,15 +47,12 @@ def by_characters(text: str, size: int = 800, overlap: int = 0) -> list[Chunk]:
         ValueError: size < 1, or an overlap that is not from 0 to size - 1.
     """
     _check(size, overlap)
-    chunks: list[Chunk] = []
-    start = end = 0
-    while end < len(text):
-        done, end = end, _whole(text, start + size, start)
-        if end <= done:  # so much is repeated that nothing new fits
-            start, end = done, _whole(text, done + size, done)
-        chunks.append(Chunk(text[start:end], start, end))
-        start = max(_whole(text, end - overlap, start), start + 1) if overlap else end
-    return chunks
+
+    def repeat_from(start: int, end: int) -> int:
+        again = _whole(text, end - overlap, start)
+        return again if again > start else end
+
+    return _cut(text, lambda start: _whole(text, start + size, start), repeat_from if overlap else None)
 
 
 def by_tokens(text: str, tokenizer: Offsets, size: int = 200, overlap: int = 0) -> list[Chunk]:
@@ -105,16 +102,12 @@ def by_sentences(text: str, size: int = 800, overlap: int = 0) -> list[Chunk]:
         ValueError: size < 1, or an overlap that is not from 0 to size - 1.
     """
     _check(size, overlap)
-    chunks: list[Chunk] = []
-    start = end = 0
-    while end < len(text):
-        done, end = end, _last_sentence(text, start, start + size)
-        if end <= done:  # so much is repeated that nothing new fits
-            start, end = done, _last_sentence(text, done, done + size)
-        chunks.append(Chunk(text[start:end], start, end))
-        again = _SENTENCE_END.search(text, max(end - overlap, start), end) if overlap else None
-        start = _whole(text, again.end(), start) if again else end
-    return chunks
+
+    def repeat_from(start: int, end: int) -> int:
+        again = _SENTENCE_END.search(text, max(end - overlap, start), end)
+        return _whole(text, again.end(), start) if again else end
+
+    return _cut(text, lambda start: _last_sentence(text, start, start + size), repeat_from if overlap else None)
 
 
 def _last_sentence(text: str, start: int, most: int) -> int:
@@ -143,6 +136,21 @@ def by_headings(text: str, size: int = 800) -> list[Chunk]:
         else:
             parts = by_sentences(text[start:end], size)
             chunks.extend(Chunk(part.text, part.start + start, part.end + start) for part in parts)
+    return chunks
+
+
+def _cut(
+    text: str, end_of: Callable[[int], int], repeat_from: Callable[[int, int], int] | None = None
+) -> list[Chunk]:  # fmt: skip
+    """Chunks from where the one before ended, or from where it is to be repeated, to wherever they end."""
+    chunks: list[Chunk] = []
+    start = end = 0
+    while end < len(text):
+        done, end = end, end_of(start)
+        if end <= done:  # so much is repeated that nothing new fits
+            start, end = done, end_of(done)
+        chunks.append(Chunk(text[start:end], start, end))
+        start = repeat_from(start, end) if repeat_from else end
     return chunks
 
 

@@ -13,7 +13,7 @@ _ROOMS = {
     "Batch": "loss", "token_nll": "loss", "row_nll": "loss", "next_token_nll": "loss", "recalled": "loss",
     "WordTokenizer": "words", "shuffled": "words", "side_by_side": "words",
     "random_strings": "capacity", "bits_offered": "capacity", "bits_stored": "capacity", "bits_kept": "capacity",
-    "most_bits": "capacity", "memorise": "capacity", "capacity_by_width": "capacity", "capacity_by_time": "capacity",
+    "memorise": "capacity", "capacity_by_width": "capacity", "capacity_by_time": "capacity",
     "BITS": "capacity", "rounded": "quantise", "quantised": "quantise",
     "in_turn": "facts", "questions": "facts", "values_only": "facts", "extraction": "facts", "reversal": "facts",
     "REVERSAL_ARMS": "facts",

@@ -39,14 +39,6 @@ def bits_offered(strings: Tensor, vocab: int) -> float:
     return bits_stored(0.0, n, length, vocab)
 
 
-def most_bits(n: int, length: int, vocab: int) -> float:
-    """The most that can be kept of n strings: what the first token leaves open can't be known by heart.
-
-    Where many strings begin alike, even a perfect memory must still be told which one is meant, log2(n / vocab) bits.
-    """
-    return n * (length - 1) * math.log2(vocab) - n * max(0.0, math.log2(n / vocab))
-
-
 def bits_stored(nll: float, n: int, length: int, vocab: int) -> float:
     """What n random strings offer less what they still cost, in bits; nll is their summed loss in nats.
 

@@ -65,7 +65,6 @@ def train(
     checkpoint: Path | None = None,
     every: int = 100,
     progress: Progress | None = None,
-    after: Callable[[int], Any] | None = None,
 ) -> Tensor:
     """Train what is not frozen in a model, in place; return the mean loss of each step, (steps, members), in nats.
 
@@ -78,7 +77,6 @@ def train(
         loss: sum of the loss and number of items for each member, as `next_token_nll` gives them.
         checkpoint: a file to go on from if it is there, written every so many steps and at the end.
         progress: called with (steps done, steps).
-        after: called with the number of steps done after each one; to measure while training.
 
     Raises:
         ValueError: nothing to train, a recipe that can't be followed, or a loss that is not finite.
@@ -112,8 +110,6 @@ def train(
                 kept.write(losses)
         if progress is not None:
             progress(step + 1, recipe.steps)
-        if after is not None:
-            after(step + 1)
     model.eval()
     return torch.stack(losses).cpu()
 
