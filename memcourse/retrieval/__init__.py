@@ -1,4 +1,4 @@
-"""What an index can look up: documents cut into chunks.
+"""What an index can look up: texts cut into chunks, embedded, indexed by words and by vectors, stored, found and fused.
 
 Torch and FAISS are imported when a name from here is first used.
 """
@@ -10,6 +10,12 @@ from memcourse.lazy import lazy
 _ROOMS = {
     "Chunk": "chunking", "by_characters": "chunking", "by_tokens": "chunking", "by_sentences": "chunking",
     "by_headings": "chunking",
+    "BM25": "bm25", "words": "bm25", "bm25_by_hand": "bm25", "Hits": "fusion", "reciprocal_rank_fusion": "fusion",
+    "VectorIndex": "index", "cosine_from_l2": "vectors",
+    "Store": "store", "Added": "store", "Replaced": "store", "Version": "store", "View": "store_view",
+    "Record": "store_rows", "Found": "store_rows", "content_id": "store_rows",
+    "critical_n": "dimension", "free_vectors": "dimension", "solved": "dimension", "published_fit": "dimension",
+    "on_a_curve": "dimension", "limit_set": "dimension",
 }  # fmt: skip
 __getattr__, __dir__ = lazy(__name__, _ROOMS)
 __all__ = sorted(_ROOMS)

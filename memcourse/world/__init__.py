@@ -12,6 +12,7 @@ from memcourse.world.choices import (
     load_everyday_text,
     load_invented_facts,
 )  # fmt: skip
+from memcourse.world.contrasts import Contrast, load_contrasts
 from memcourse.world.descriptions import BACKWARD, FORWARD, Described, describe_people
 from memcourse.world.documents import document, paragraphs
 from memcourse.world.look_alikes import LookAlike, look_alikes
@@ -23,10 +24,10 @@ from memcourse.world.records import TODAY, Collection, Document, Fact, Passage, 
 from memcourse.world.squad import read_squad
 
 __all__ = [
-    "BACKWARD", "DOMAINS", "FORWARD", "TODAY", "Attribute", "ChoiceQuestion", "Collection", "CommonQuestion", "Country",
-    "Described", "Document", "DomainFact", "Fact", "InventedFact", "LookAlike", "Passage", "PeopleKit", "Person",
+    "BACKWARD", "DOMAINS", "FORWARD", "TODAY", "Attribute", "ChoiceQuestion", "Collection", "CommonQuestion", "Contrast",
+    "Country", "Described", "Document", "DomainFact", "Fact", "InventedFact", "LookAlike", "Passage", "PeopleKit", "Person",
     "PersonQuestion", "Question", "data_path", "describe_people", "document", "load_capitals", "load_common_knowledge",
-    "load_domain", "load_everyday_text", "load_invented_facts", "load_world", "look_alikes", "make_people",
+    "load_contrasts", "load_domain", "load_everyday_text", "load_invented_facts", "load_world", "look_alikes", "make_people",
     "manifest_sha256", "paragraphs", "read_beir", "read_collection", "read_documents", "read_facts", "read_questions",
     "read_squad", "worked_examples",
 ]  # fmt: skip
