@@ -173,6 +173,40 @@ def auc(scores: Sequence[float], positive: Sequence[float]) -> float:
     return float(stats.mannwhitneyu(ups, downs).statistic / (len(ups) * len(downs)))
 
 
+def roc(scores: Sequence[float], positive: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thresholds from the highest score down, and for each the shares of positives and of negatives at or above it.
+
+    The two shares, drawn against each other, are the ROC curve; `auc` is the area under it. Cross-checked against
+    scikit-learn.
+
+    Raises:
+        ValueError: different lengths, no positive, no negative, or a score that is NaN.
+    """
+    values, is_positive = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
+    if len(values) != len(is_positive) or is_positive.all() or not is_positive.any() or np.isnan(values).any():
+        raise ValueError(
+            f"A ROC curve needs a number for each of its positives and negatives, and some of both; not {len(values)} "
+            f"scores ({np.isnan(values).sum()} of them NaN) for {is_positive.sum()} positives and "
+            f"{(~is_positive).sum()} negatives."
+        )
+    thresholds = np.unique(values)[::-1]
+    right, wrong = (
+        np.searchsorted(np.sort(-values[side]), -thresholds, side="right") / side.sum()
+        for side in (is_positive, ~is_positive)
+    )
+    return thresholds, right, wrong
+
+
+def best_threshold(scores: Sequence[float], positive: Sequence[float]) -> float:
+    """The threshold at which the share of positives at or above it exceeds that of negatives most; the highest of equals.
+
+    Source: Youden, "Index for rating diagnostic tests" (1950). Errors as for `roc`.
+    """
+    thresholds, right, wrong = roc(scores, positive)
+    # rounded, since 1 - 2/3 is a little more than 1/3 to the machine
+    return float(thresholds[np.argmax(np.round(right - wrong, 12))])
+
+
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's rank correlation, in [-1, 1]; NaN when one side is constant."""
     from scipy import stats

@@ -96,6 +96,20 @@ def shares(axes: Axes, estimates: Mapping[str, Estimate], guessing: float | None
     axes.set(xticks=range(n), xticklabels=list(estimates), xlim=(-0.5, n - 0.5), ylim=(0, 1))
 
 
+def groups(axes: Axes, names: Sequence[str], series: Mapping[str, Sequence[Estimate]]) -> None:
+    """For each named group one marker with its interval from each series, side by side; n stands under the name."""
+    step = 0.6 / max(1, len(series))
+    for i, (label, estimates) in enumerate(series.items()):
+        places = [place + (i - (len(series) - 1) / 2) * step for place in range(len(names))]
+        value, low, high = zip(*(estimate[:3] for estimate in estimates), strict=True)
+        reach = [[v - lo for v, lo in zip(value, low, strict=True)], [hi - v for v, hi in zip(value, high, strict=True)]]
+        axes.errorbar(places, value, yerr=reach, fmt=MARKERS[i], color=COLOURS[i], capsize=3, label=label)
+    some = next(iter(series.values()))
+    labels = [f"{name}\n(n = {estimate.n})" for name, estimate in zip(names, some, strict=True)]
+    axes.set_xticks(range(len(names)), labels)
+    axes.legend(fontsize=9)
+
+
 def memory_map() -> Figure:
     """The map of the course: where knowledge can live, how it gets there, and which notebooks visit it."""
     fig, axes = figure(width=9, height=4.6)

@@ -61,6 +61,25 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "exposures": ((1, 8), (1, 2, 4, 8, 16, 32, 64, 128), (1, 2, 4, 8, 16, 32, 64, 128)),  # of a string in training
         "strings": (4, 32, 64),  # for each number of exposures
     },
+    "04": {
+        "lm": _LM,
+        "sentences": (8, 40, 40),  # with paraphrases and near-copies
+        "people": (12, 120, 240),  # whom the embedder is tuned and tested on
+        "tune_steps": (2, 40, 80),
+        "dimensions": (  # of free vectors, for each temperature of their training
+            {0.1: (3, 4)},
+            {0.1: (3, 4, 5, 6, 7, 8), 0.03: (3, 4, 5, 6)},
+            {0.1: (3, 4, 5, 6, 7, 8, 9), 0.03: (3, 4, 5, 6, 7)},
+        ),
+        "on_curve": ((10, 40), (10, 20, 50, 100, 200, 400), (10, 20, 50, 100, 200, 400, 1000)),  # documents
+        "limit_names": (10, 46, 46),  # documents in the small LIMIT set
+        "secrets": (100, 6000, 20000),  # sentences that the decoder is trained on
+        "secrets_test": (8, 150, 300),
+        "decoder_steps": (5, 400, 1500),
+        "rounds": (1, 4, 6),  # of correction
+        "noise": ((0.0, 1.0), (0.0, 0.5, 1.0, 1.5, 2.0), (0.0, 0.5, 1.0, 1.5, 2.0)),
+        "noise_test": (6, 60, 200),
+    },
 }
 
 

@@ -9,13 +9,20 @@ from memcourse.lazy import lazy
 
 _ROOMS = {
     "Chunk": "chunking", "by_characters": "chunking", "by_tokens": "chunking", "by_sentences": "chunking",
-    "by_headings": "chunking",
-    "BM25": "bm25", "words": "bm25", "bm25_by_hand": "bm25", "Hits": "fusion", "reciprocal_rank_fusion": "fusion",
-    "VectorIndex": "index", "cosine_from_l2": "vectors",
-    "Store": "store", "Added": "store", "Replaced": "store", "Version": "store", "View": "store_view",
-    "Record": "store_rows", "Found": "store_rows", "content_id": "store_rows",
-    "critical_n": "dimension", "free_vectors": "dimension", "solved": "dimension", "published_fit": "dimension",
-    "on_a_curve": "dimension", "limit_set": "dimension",
+    "by_headings": "chunking", "BM25": "bm25", "words": "bm25", "bm25_by_hand": "bm25",
+    "Hits": "fusion", "reciprocal_rank_fusion": "fusion", "VectorIndex": "index",
+    "cosine_from_l2": "vectors", "Store": "store", "Added": "store", "Replaced": "store", "Version": "store",
+    "View": "store_view", "Record": "store_rows", "Found": "store_rows", "content_id": "store_rows",
+    "critical_n": "dimension", "critical_curves": "dimension", "free_vectors": "dimension", "solved": "dimension",
+    "published_fit": "dimension", "on_a_curve": "dimension", "limit_set": "dimension", "limit_recall": "dimension",
+    "mean_pool": "embedding", "unit": "embedding", "token_states": "embedding", "static_vectors": "embedding",
+    "lm_vectors": "embedding", "TfIdf": "embedding", "random_pairs": "embedding", "centred": "embedding",
+    "principal": "embedding", "wrong_group": "embedding", "info_nce": "contrastive", "Pair": "contrastive",
+    "SearchTest": "contrastive", "people_pairs": "contrastive", "town_pairs": "contrastive",
+    "fine_tune": "contrastive", "tuning": "contrastive", "ARMS": "contrastive",
+    "secrets": "inversion", "Inverter": "inversion", "train_inverter": "inversion", "read_back": "inversion",
+    "correct": "inversion", "compare": "inversion", "noisy": "inversion", "inversion_rounds": "inversion",
+    "noise_sweep": "inversion",
 }  # fmt: skip
 __getattr__, __dir__ = lazy(__name__, _ROOMS)
 __all__ = sorted(_ROOMS)

@@ -6,14 +6,15 @@ Source: Weller, Boratko, Naim and Lee, "On the Theoretical Limitations of Embedd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.functional import normalize, softplus
 
-from memcourse.retrieval.fitting import Progress, fit
+from memcourse.retrieval.bm25 import BM25
+from memcourse.retrieval.fitting import Label, Progress, fit, silent
 
 
 def solved(questions: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
@@ -85,7 +86,7 @@ def critical_n(
     What a longer or cleverer search would find is at least as large: the figure is a lower bound.
     """
     found: list[CriticalN] = []
-    n = 3
+    n = 2  # two documents are a single pair, which has no third to keep away
     for i, d in enumerate(sorted(dimensions)):
         while free_vectors(n + 1, d, temperature=temperature, steps=steps, seed=seed) == 1.0:
             n += 1
@@ -93,6 +94,16 @@ def critical_n(
         if progress is not None:
             progress(i + 1, len(dimensions))
     return found
+
+
+def critical_curves(
+    dimensions: Mapping[float, Sequence[int]], seed: int = 0, label: Label = silent
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """`critical_n` for each temperature over its dimensions: by "temperature t", an array of rows (d, n)."""
+    return {
+        f"temperature {t}": np.array(critical_n(ds, temperature=t, seed=seed, progress=label(f"temperature {t}")))
+        for t, ds in dimensions.items()
+    }
 
 
 def published_fit(d: float) -> float:
@@ -154,6 +165,28 @@ def limit_set(
         rng.shuffle(likes)
     texts = [f"{name} likes {', '.join(likes)}." for name, likes in zip(names, liked, strict=True)]
     return texts, [f"Who likes {thing}?" for thing in things], [list(pair) for pair in pairs]
+
+
+def limit_recall(
+    encode: Callable[[Sequence[str]], np.ndarray],
+    vocabulary: Sequence[str],
+    names: Sequence[str],
+    ks: Sequence[int],
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Share of the two right documents among the first k, for each question of `limit_set`: by vectors and by BM25.
+
+    Returns:
+        "vectors" and "words", each (number of ks, questions), values 0, 0.5 or 1.
+    """
+    texts, questions, gold = limit_set(vocabulary, names, seed)
+    index = BM25(texts)
+    by_vectors = (-(encode(questions) @ encode(texts).T)).argsort(axis=1, kind="stable")
+    rankings = {"vectors": by_vectors.tolist(), "words": [hits.ids.tolist() for hits in index.search(questions, len(texts))]}
+    return {
+        way: np.array([[len(set(row[:k]) & set(right)) / 2 for row, right in zip(rows, gold, strict=True)] for k in ks])
+        for way, rows in rankings.items()
+    }
 
 
 def _relevant(n: int) -> torch.Tensor:

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 Progress = Callable[[int, int], Any]  # called with (done, of how many)
+Label = Callable[[str], Progress | None]  # makes one for a named part of the work, as the course's `progress` does
+
+
+def silent(label: str) -> None:
+    """No progress."""
 
 
 def fit(

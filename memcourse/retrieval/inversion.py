@@ -1,0 +1,260 @@
+"""Reading texts back out of their vectors: a small decoder guesses, and its guesses are corrected by embedding them again.
+
+After Morris et al., "Text Embeddings Reveal (Almost) As Much As Text" (2023), arXiv 2310.06816, whose decoder and corrector
+are transformers for open text; here sentences of a few hundred words are read by a network of three layers. Notebook 04.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from memcourse import world
+from memcourse.model.embedder import Embedder
+from memcourse.retrieval.embedding import unit
+from memcourse.retrieval.fitting import Label, Progress, fit, silent
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+_END = ""
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+class Secret(NamedTuple):
+    """A sentence that somebody embedded, with the person and the value that it tells, and a question that it answers."""
+
+    text: str
+    name: str
+    value: str
+    question: str
+
+
+def secrets(n: int, n_test: int, seed: int = 0) -> tuple[list[Secret], list[Secret]]:
+    """n training and n_test test sentences on invented people; no person is in both, though first and last names are.
+
+    All attributes and wordings of the people kit occur in both.
+    """
+    rng = np.random.default_rng(seed)
+    kit = world.make_people(2400, attributes=8, test_share=0.1, seed=seed)
+
+    def some(split: str, m: int) -> list[Secret]:
+        people = kit.select(split)
+        found = []
+        for _ in range(m):
+            person, attribute = people[rng.integers(len(people))], kit.attributes[rng.integers(len(kit.attributes))]
+            wording, value = attribute.statements[rng.integers(len(attribute.statements))], person.values[attribute.name]
+            question = attribute.questions[rng.integers(len(attribute.questions))].format(name=person.name)
+            found.append(Secret(wording.format(name=person.name, value=value), person.name, value, question))
+        return found
+
+    return some("train", n), some("test", n_test)
+
+
+class Inverter(nn.Module):
+    """From a vector (n, d) to logits for the word at each place, (n, places, words): all places at once.
+
+    Attributes:
+        vocabulary: the words and signs that it can write; the first one ends a text.
+    """
+
+    def __init__(self, texts: Sequence[str], d: int, hidden: int = 512, width: int = 128) -> None:
+        """A decoder for texts made of the words of `texts`, at most as long as the longest of them."""
+        super().__init__()
+        rows = [_TOKEN.findall(text) for text in texts]
+        self.vocabulary = [_END, *sorted({token for row in rows for token in row})]
+        self._number = {token: i for i, token in enumerate(self.vocabulary)}
+        self.places = max(map(len, rows)) + 1
+        self.width = width
+        # numbers of a unit vector are about 1 / sqrt(d): brought to about 1
+        self.scale = d**0.5
+        self.reader = nn.Sequential(
+            nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, self.places * width)
+        )  # fmt: skip
+        self.writer = nn.Linear(width, len(self.vocabulary))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Logits (n, places, words) for vectors (n, d)."""
+        return self.writer(self.reader(vectors * self.scale).unflatten(-1, (self.places, self.width)))
+
+    def numbers(self, texts: Sequence[str]) -> Tensor:
+        """(n, places) word numbers; a word that is not in the vocabulary counts as the end, which is never right."""
+        rows = [[self._number.get(token, 0) for token in _TOKEN.findall(text)][: self.places] for text in texts]
+        return torch.tensor([row + [0] * (self.places - len(row)) for row in rows])
+
+    def text(self, numbers: Sequence[int]) -> str:
+        """The text of one row of word numbers: words with a space between, signs without one before them."""
+        tokens = [self.vocabulary[i] for i in numbers if i]
+        return re.sub(r" ([.,;:!?'])( s\b)?", lambda m: m[1] + (m[2] or "").strip(), " ".join(tokens))
+
+
+def train_inverter(
+    texts: Sequence[str],
+    vectors: np.ndarray,
+    *,
+    steps: int = 500,
+    batch: int = 256,
+    lr: float = 2e-3,
+    noise: float = 0.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Inverter:
+    """An `Inverter` trained to write each text from its unit vector (n, d).
+
+    Args:
+        noise: the most that is added to a training vector, as for `noisy` (drawn anew each time, from none to this): whoever
+            attacks noisy vectors trains on noisy ones.
+
+    Raises:
+        ValueError: not one vector for each text.
+    """
+    if len(texts) != len(vectors) or not len(texts):
+        raise ValueError(f"Each text needs its vector; there are {len(texts)} texts and {len(vectors)} vectors.")
+    torch.manual_seed(seed)
+    inverter = Inverter(texts, vectors.shape[1])
+    targets, inputs = inverter.numbers(texts), torch.tensor(vectors, dtype=torch.float32)
+    draw = torch.Generator().manual_seed(seed)
+
+    def loss(step: int) -> Tensor:
+        chosen = torch.randint(len(texts), (batch,), generator=draw)
+        seen = inputs[chosen]
+        if noise:
+            strength = noise * torch.rand(batch, 1, generator=draw) / seen.shape[1] ** 0.5
+            seen = seen + strength * torch.randn(seen.shape, generator=draw)
+            seen = seen / seen.norm(dim=1, keepdim=True)
+        return cross_entropy(inverter(seen).flatten(0, 1), targets[chosen].flatten())
+
+    fit(inverter.parameters(), loss, steps, lr, progress=progress)
+    return inverter
+
+
+@torch.no_grad()
+def read_back(inverter: Inverter, vectors: np.ndarray) -> list[str]:
+    """The decoder's first guess at the text of each vector (n, d)."""
+    return [inverter.text(row) for row in inverter(torch.tensor(vectors, dtype=torch.float32)).argmax(-1).tolist()]
+
+
+@torch.no_grad()
+def correct(
+    inverter: Inverter, vectors: np.ndarray, encode: Encode, *, rounds: int = 4, alternatives: int = 24,
+    progress: Progress | None = None,
+) -> list[list[str]]:  # fmt: skip
+    """The guesses after 0, 1, ... `rounds` rounds of correction: (rounds + 1) lists of n texts.
+
+    In each round the guess is changed in one word, in the `alternatives` ways that the decoder holds likeliest; each change
+    is embedded, and the text whose vector lies nearest to the given one is kept. So a guess never gets farther away. It
+    needs the embedder, as any attacker has it who knows which model made the vectors.
+    """
+    logits = inverter(torch.tensor(vectors, dtype=torch.float32)).log_softmax(-1)
+    guesses = logits.argmax(-1)
+    texts = [inverter.text(row) for row in guesses.tolist()]
+    nearest = _cosines(encode, texts, vectors)
+    history = [texts]
+    for done in range(rounds):
+        changed = [_changes(row, guess, alternatives) for row, guess in zip(logits, guesses, strict=True)]
+        candidates = [inverter.text(row) for rows in changed for row in rows.tolist()]
+        owners = np.repeat(np.arange(len(vectors)), [len(rows) for rows in changed])
+        cosines = _cosines(encode, candidates, vectors[owners])
+        places = np.concatenate([np.arange(len(rows)) for rows in changed])
+        texts = list(texts)
+        for i in np.argsort(cosines, kind="stable"):  # the best of each owner comes last
+            owner = owners[i]
+            if cosines[i] > nearest[owner]:
+                texts[owner], nearest[owner] = candidates[i], cosines[i]
+                guesses[owner] = changed[owner][places[i]]
+        history.append(texts)
+        if progress is not None:
+            progress(done + 1, rounds)
+    return history
+
+
+def _cosines(encode: Encode, texts: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+    """(n,) cosine of each text's vector and the given one; -1 for an empty text, which no embedder takes."""
+    written = [i for i, text in enumerate(texts) if text]
+    cosines = np.full(len(texts), -1.0)
+    cosines[written] = np.einsum("ij,ij->i", encode([texts[i] for i in written]), vectors[written])
+    return cosines
+
+
+def _changes(logits: Tensor, guess: Tensor, alternatives: int) -> Tensor:
+    """(m, places) the likeliest ways to write one word of a guess differently, by log-probability lost."""
+    lost = logits - logits.gather(-1, guess.unsqueeze(-1))
+    lost.scatter_(-1, guess.unsqueeze(-1), -torch.inf)
+    best = lost.flatten().topk(alternatives).indices
+    rows = guess.repeat(alternatives, 1)
+    rows[torch.arange(alternatives), best // logits.shape[-1]] = best % logits.shape[-1]
+    return rows
+
+
+class Read(NamedTuple):
+    """What was read back of n texts, as arrays of 0 and 1: the whole text, the full name, the value that it tells."""
+
+    exact: np.ndarray
+    name: np.ndarray
+    value: np.ndarray
+
+
+def compare(guesses: Sequence[str], told: Sequence[Secret]) -> Read:
+    """Compare guesses with the texts that were embedded, word by word (spaces don't count)."""
+    tokens = [set(_TOKEN.findall(guess)) for guess in guesses]
+    return Read(
+        np.array([int(_TOKEN.findall(g) == _TOKEN.findall(s.text)) for g, s in zip(guesses, told, strict=True)]),
+        np.array([int(set(s.name.split()) <= t) for t, s in zip(tokens, told, strict=True)]),
+        np.array([int(s.value in t) for t, s in zip(tokens, told, strict=True)]),
+    )
+
+
+def noisy(vectors: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
+    """Unit vectors (n, d) with Gaussian noise of expected length `noise` added, and brought back to length 1."""
+    if not noise:
+        return vectors
+    rng = np.random.default_rng(seed)
+    return unit(vectors + noise / vectors.shape[1] ** 0.5 * rng.standard_normal(vectors.shape)).astype(np.float32)
+
+
+def inversion_rounds(
+    embedder: Embedder, n: int, n_test: int, steps: int, rounds: int, seed: int = 0, label: Label = silent
+) -> dict[str, Any]:
+    """What is read back of `n_test` sentences on unseen people after 0 to `rounds` rounds, trained on n sentences.
+
+    Returns:
+        "exact", "name", "value", each (rounds + 1, n_test) of 0 and 1; "told" and "read": the texts and the last guesses.
+    """
+    train, test = secrets(n, n_test, seed)
+    told = [secret.text for secret in train]
+    inverter = train_inverter(told, embedder.encode(told), steps=steps, seed=seed, progress=label("train the decoder"))
+    vectors = embedder.encode([secret.text for secret in test])
+    history = correct(inverter, vectors, embedder.encode, rounds=rounds, progress=label("correct"))
+    found = [compare(guesses, test) for guesses in history]
+    arrays = {key: np.stack([getattr(read, key) for read in found]) for key in Read._fields}
+    return arrays | {"told": [secret.text for secret in test], "read": history[-1]}
+
+
+def noise_sweep(
+    embedder: Embedder, levels: Sequence[float], n: int, n_test: int, steps: int, rounds: int, seed: int = 0,
+    label: Label = silent,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """What noise on the stored vectors hides, and what it costs.
+
+    One decoder is trained on vectors with up to the strongest noise. Each level is then attacked in `rounds` rounds, and the
+    sentences, stored with the same noise, are searched for by questions (which are embedded without noise).
+
+    Returns:
+        "name" and "recall", (levels, n_test) of 0 and 1: the name was read back; the question found its sentence first.
+    """
+    train, test = secrets(n, n_test, seed)
+    told, asked = [secret.text for secret in train], [secret.question for secret in test]
+    clean, queries = embedder.encode([secret.text for secret in test]), embedder.encode(asked)
+    inverter = train_inverter(
+        told, embedder.encode(told), steps=steps, noise=max(levels), seed=seed, progress=label("train on noisy vectors")
+    )
+    names, recall = [], []
+    for i, level in enumerate(levels):
+        stored = noisy(clean, level, seed=seed + i)
+        names.append(compare(correct(inverter, stored, embedder.encode, rounds=rounds)[-1], test).name)
+        recall.append((queries @ stored.T).argmax(1) == np.arange(n_test))
+    return {"name": np.stack(names), "recall": np.stack(recall).astype(int)}
