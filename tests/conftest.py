@@ -54,12 +54,13 @@ def _ledger_rows_alike(test: dict, stored: dict) -> bool:
     """Two rows of the ledger agree: what was measured to 2 % (other processors round differently), all else exactly.
 
     Training carries the smallest difference in rounding on to the end, so what was trained (a row with seeds) may lie as
-    far from the stored figure as its interval is wide, or 0.03 where all seeds gave the same; its interval may be another.
+    far from the stored figure as its interval is wide, or 0.03 where all seeds gave the same, and its interval may be
+    another; without an interval, as far as a tenth of it, and by 1 if it is a count.
     """
     if test.keys() != stored.keys():
         return False
-    if stored["seeds"] is not None and isinstance(stored["interval"], list) and isinstance(test["interval"], list):
-        low, high = stored["interval"]
+    if stored["seeds"] is not None and type(stored["interval"]) is type(test["interval"]):
+        low, high = stored["interval"] or (0, max(abs(stored["value"]) / 10, isinstance(stored["value"], int)))
         if not isinstance(test["value"], float | int) or abs(test["value"] - stored["value"]) > max(high - low, 0.03):
             return False
         return all(test[key] == stored[key] for key in stored if key not in MEASURED)

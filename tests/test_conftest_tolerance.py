@@ -31,6 +31,8 @@ def off(**changes):
 
 TRAINED = {**ROW, "seeds": 3, "interval": [0.45, 0.59]}
 
+COUNT = {**ROW, "seeds": 1, "value": 8, "interval": None}
+
 
 def retrained(**changes):
     return ledger({**TRAINED, **changes}, TRAINED)
@@ -56,6 +58,8 @@ CELLS = {
     "trained, as far off as the interval is wide": (retrained(value=0.65, interval=[0.6, 0.7]), True),
     "trained, further off": (retrained(value=0.67), False),
     "trained, without an interval": (retrained(interval=None), False),
+    "a trained count, one off": (ledger({**COUNT, "value": 9}, COUNT), True),
+    "a trained count, two off": (ledger({**COUNT, "value": 10}, COUNT), False),
     "trained with fewer seeds": (retrained(seeds=2), False),
     "a row is missing": (code("pass", shown({MIME: ROW, "text/plain": "a"})), False),
     "a row too many": (code(f"{BOTH}\n{BOTH}", shown({MIME: ROW, "text/plain": "a"})), False),

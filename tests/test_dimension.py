@@ -118,7 +118,7 @@ def test_critical_n_keeps_the_n_of_the_dimension_before(monkeypatch):
 
 
 def test_the_published_fit_extrapolates_as_the_paper_says():
-    """Section 3.3 of the paper: 500 thousand documents at d = 512, 1.7 million at 768, 4 million at 1024."""
+    """The paper names 500 thousand documents at d = 512, 1.7 million at 768, 4 million at 1024."""
     for d, documents in ((512, 0.5e6), (768, 1.7e6), (1024, 4e6)):
         assert dimension.published_fit(d) == pytest.approx(documents, rel=0.08)
 

@@ -129,7 +129,7 @@ def test_random_pairs_reach_every_pair_alike_and_are_cosines():
 
 @given(SEEDS)
 def test_centred_vectors_are_unit_and_the_mean_is_gone(seed):
-    vectors = np.random.default_rng(seed).normal(size=(30, 5)) + [5, 0, 0, 0, 0]
+    vectors = np.random.default_rng(seed).normal([5, 0, 0, 0, 0], size=(30, 5))
     moved = centred(vectors, vectors.mean(0))
     np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1)
     lengths = np.linalg.norm(vectors - vectors.mean(0), axis=1, keepdims=True)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from memcourse.course.guards import RULES, SECTIONS, SETUP, badge, problems
+from memcourse.course.guards import RULES, SECTIONS, SETUP, SETUP_SEARCH, badge, problems
 from memcourse.course.ledger import ledger_rows
 from memcourse.course.notebooks import normal_form, read, source, tags
 from memcourse.course.readme import notebook_table
@@ -194,19 +194,27 @@ def test_negative_numbers_are_literals(path):
     assert broken_rules(store(path, book), book) == {}
 
 
+def test_a_notebook_with_a_database_adds_it_on_colab(path):
+    book = good_book()
+    assert "memcourse[search]" in SETUP_SEARCH and "memcourse[search]" not in SETUP
+    becomes(cell(book, holding=SETUP), SETUP, SETUP_SEARCH)
+    assert broken_rules(store(path, book), book) == {}
+
+
 def test_another_form_is_a_problem_of_its_own(path):
     store(path, good_book())
     assert problems(path) == [f"{NAME}: not in normal form; run `memcourse check --fix`."]
 
 
-def test_trap_9_the_guard_installs_nothing_outside_colab_and_no_notebook_server():
-    lines = SETUP.splitlines()
+@pytest.mark.parametrize("guard", [SETUP, SETUP_SEARCH])
+def test_trap_9_the_guard_installs_nothing_outside_colab_and_no_notebook_server(guard):
+    lines = guard.splitlines()
     stop = next(i for i, line in enumerate(lines) if "raise SystemExit" in line)
     assert "google.colab" in lines[stop - 1] and lines[stop - 1].lstrip().startswith("if ")
     installing = [i for i, line in enumerate(lines) if line.lstrip().startswith(("%", "!"))]
     assert installing and min(installing) > stop
     assert all(lines[i].startswith("    ") for i in installing)
-    assert not any(name in SETUP for name in ("jupyter", "ipykernel", "[lab]", "[test]", "papermill", "nbval"))
+    assert not any(name in guard for name in ("jupyter", "ipykernel", "[lab]", "[test]", "papermill", "nbval"))
 
 
 ODD_BOOKS = {

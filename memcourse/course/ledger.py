@@ -166,7 +166,7 @@ def table(rows: Sequence[dict[str, Any]], with_notebook: bool = True) -> str:
     for row in rows:
         interval = f"{row['interval'][0]:g} to {row['interval'][1]:g}" if row["interval"] else ""
         n = f"{row['n']}" if row["n"] is not None else ""
-        n += f" ({row['seeds']} seeds)" if row["seeds"] else ""
+        n += f" ({_seeds(row['seeds'])})" if row["seeds"] else ""
         cells = [row["notebook"]] * with_notebook + [row["name"], _value(row), n, interval, row["paper"] or ""]
         lines.append("| " + " | ".join(" ".join(str(c).replace("|", "/").split()) for c in cells) + " |")
     return "\n".join(lines)
@@ -179,9 +179,13 @@ def _value(row: dict[str, Any]) -> str:
 
 def _cell(row: dict[str, Any]) -> str:
     facts = [f"n = {row['n']}"] if row["n"] is not None else []
-    facts += [f"{row['seeds']} seeds"] if row["seeds"] else []
+    facts += [_seeds(row["seeds"])] if row["seeds"] else []
     facts += [f"95 % interval {row['interval'][0]:g} to {row['interval'][1]:g}"] if row["interval"] else []
     return _value(row) + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _seeds(n: int) -> str:
+    return "1 seed" if n == 1 else f"{n} seeds"
 
 
 def _rounded(value: float | int, digits: int) -> float | int:

@@ -74,11 +74,19 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "on_curve": ((10, 40), (10, 20, 50, 100, 200, 400), (10, 20, 50, 100, 200, 400, 1000)),  # documents
         "limit_names": (10, 46, 46),  # documents in the small LIMIT set
         "secrets": (100, 6000, 20000),  # sentences that the decoder is trained on
-        "secrets_test": (8, 150, 300),
+        "secrets_test": (8, 120, 300),
         "decoder_steps": (5, 400, 1500),
         "rounds": (1, 4, 6),  # of correction
-        "noise": ((0.0, 1.0), (0.0, 0.5, 1.0, 1.5, 2.0), (0.0, 0.5, 1.0, 1.5, 2.0)),
-        "noise_test": (6, 60, 200),
+        "noise": ((0.0, 1.0), (0.0, 0.5, 1.0, 1.5, 2.0), (0.0, 0.5, 1.0, 1.5, 2.0)),  # a vector has length 1
+        "noise_test": (6, 40, 200),
+    },
+    "05": {
+        "people": (20, 600, 2400),  # whose sentences are embedded
+        "queries": (20, 100, 400),
+        "vectors": (10_000, 50_000, 1_000_000),  # with the generated ones
+        "toy": (300, 4000, 4000),  # vectors of the toy IVF
+        "lists": (16, 200, 1000),  # of IVF
+        "codes": (8, 48, 48),  # bytes of a PQ code
     },
 }
 

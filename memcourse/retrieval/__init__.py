@@ -21,8 +21,12 @@ _ROOMS = {
     "SearchTest": "contrastive", "people_pairs": "contrastive", "town_pairs": "contrastive",
     "fine_tune": "contrastive", "tuning": "contrastive", "ARMS": "contrastive",
     "secrets": "inversion", "Inverter": "inversion", "train_inverter": "inversion", "read_back": "inversion",
-    "correct": "inversion", "compare": "inversion", "noisy": "inversion", "inversion_rounds": "inversion",
-    "noise_sweep": "inversion",
+    "correct": "inversion", "compare": "inversion", "noisy": "inversion", "Attack": "inversion",
+    "invert": "inversion",
+    "brute_force": "frontier", "more_like": "frontier", "structure": "frontier", "measure": "frontier",
+    "compare_indexes": "frontier",
+    "Point": "frontier", "pareto": "frontier", "bytes_on_paper": "frontier", "kmeans_lists": "frontier",
+    "ivf_by_hand": "frontier",
 }  # fmt: skip
 __getattr__, __dir__ = lazy(__name__, _ROOMS)
 __all__ = sorted(_ROOMS)

@@ -219,7 +219,12 @@ def tuning(
     Returns:
         For each arm "<arm>: people", "<arm>: town" and "<arm>: town look-alikes", (n,) of 0 and 1: the nearest passage is a
         right one; and "dev": for each tuned arm its list of (step, share).
+
+    Raises:
+        ValueError: fewer than 6 people; also as for `fine_tune`.
     """
+    if people < 6:
+        raise ValueError(f"For training, dev test and test there must be at least 6 people, not {people}.")
     town, kit = world.load_world(), world.make_people(people, attributes=8, seed=seed)
     known, unseen = kit.select("train"), kit.select("test")
     dev_people, taught = known[: len(known) // 3], known[len(known) // 3 :]

@@ -99,15 +99,10 @@ def train_inverter(
     steps: int = 500,
     batch: int = 256,
     lr: float = 2e-3,
-    noise: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Inverter:
     """An `Inverter` trained to write each text from its unit vector (n, d).
-
-    Args:
-        noise: the most that is added to a training vector, as for `noisy` (drawn anew each time, from none to this): whoever
-            attacks noisy vectors trains on noisy ones.
 
     Raises:
         ValueError: not one vector for each text.
@@ -121,12 +116,7 @@ def train_inverter(
 
     def loss(step: int) -> Tensor:
         chosen = torch.randint(len(texts), (batch,), generator=draw)
-        seen = inputs[chosen]
-        if noise:
-            strength = noise * torch.rand(batch, 1, generator=draw) / seen.shape[1] ** 0.5
-            seen = seen + strength * torch.randn(seen.shape, generator=draw)
-            seen = seen / seen.norm(dim=1, keepdim=True)
-        return cross_entropy(inverter(seen).flatten(0, 1), targets[chosen].flatten())
+        return cross_entropy(inverter(inputs[chosen]).flatten(0, 1), targets[chosen].flatten())
 
     fit(inverter.parameters(), loss, steps, lr, progress=progress)
     return inverter
@@ -216,45 +206,50 @@ def noisy(vectors: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
     return unit(vectors + noise / vectors.shape[1] ** 0.5 * rng.standard_normal(vectors.shape)).astype(np.float32)
 
 
-def inversion_rounds(
-    embedder: Embedder, n: int, n_test: int, steps: int, rounds: int, seed: int = 0, label: Label = silent
-) -> dict[str, Any]:
-    """What is read back of `n_test` sentences on unseen people after 0 to `rounds` rounds, trained on n sentences.
+class Attack(NamedTuple):
+    """How large the experiment is.
+
+    Attributes:
+        train, test: sentences that the decoder is trained on, and others, on other people, that are read back.
+        steps: of the decoder's training. rounds: of correction.
+        noise: lengths of the noise against which the same attack is repeated. noise_test: on how many of the test sentences.
+    """
+
+    train: int
+    test: int
+    steps: int
+    rounds: int
+    noise: Sequence[float]
+    noise_test: int
+
+
+def invert(embedder: Embedder, attack: Attack, seed: int = 0, label: Label = silent) -> dict[str, Any]:
+    """Read embedded sentences on unseen people back, from clean vectors and from noisy ones.
+
+    The attacker trains on clean vectors and corrects with the embedder, whatever noise there is. What noise costs the owner
+    is measured by searching the noisy vectors with questions, which are embedded without noise.
 
     Returns:
-        "exact", "name", "value", each (rounds + 1, n_test) of 0 and 1; "told" and "read": the texts and the last guesses.
+        "exact", "name", "value": (rounds + 1, test) of 0 and 1, for clean vectors; "told", "read": texts and last guesses;
+        "noisy name", "noisy recall": (levels, noise_test) of 0 and 1: the full name was read back after all rounds, and the
+        question found its sentence first.
     """
-    train, test = secrets(n, n_test, seed)
-    told = [secret.text for secret in train]
-    inverter = train_inverter(told, embedder.encode(told), steps=steps, seed=seed, progress=label("train the decoder"))
-    vectors = embedder.encode([secret.text for secret in test])
-    history = correct(inverter, vectors, embedder.encode, rounds=rounds, progress=label("correct"))
-    found = [compare(guesses, test) for guesses in history]
-    arrays = {key: np.stack([getattr(read, key) for read in found]) for key in Read._fields}
-    return arrays | {"told": [secret.text for secret in test], "read": history[-1]}
-
-
-def noise_sweep(
-    embedder: Embedder, levels: Sequence[float], n: int, n_test: int, steps: int, rounds: int, seed: int = 0,
-    label: Label = silent,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """What noise on the stored vectors hides, and what it costs.
-
-    One decoder is trained on vectors with up to the strongest noise. Each level is then attacked in `rounds` rounds, and the
-    sentences, stored with the same noise, are searched for by questions (which are embedded without noise).
-
-    Returns:
-        "name" and "recall", (levels, n_test) of 0 and 1: the name was read back; the question found its sentence first.
-    """
-    train, test = secrets(n, n_test, seed)
-    told, asked = [secret.text for secret in train], [secret.question for secret in test]
-    clean, queries = embedder.encode([secret.text for secret in test]), embedder.encode(asked)
+    train, test = secrets(attack.train, attack.test, seed)
+    told, some = [secret.text for secret in train], test[: attack.noise_test]
     inverter = train_inverter(
-        told, embedder.encode(told), steps=steps, noise=max(levels), seed=seed, progress=label("train on noisy vectors")
+        told, embedder.encode(told), steps=attack.steps, seed=seed, progress=label("train the decoder")
     )
+    vectors = embedder.encode([secret.text for secret in test])
+    history = correct(inverter, vectors, embedder.encode, rounds=attack.rounds, progress=label("correct"))
+    found = [compare(guesses, test) for guesses in history]
+    result: dict[str, Any] = {key: np.stack([getattr(read, key) for read in found]) for key in Read._fields}
+    result |= {"told": [secret.text for secret in test], "read": history[-1]}
+    queries, report = embedder.encode([secret.question for secret in some]), label("the same with noise")
     names, recall = [], []
-    for i, level in enumerate(levels):
-        stored = noisy(clean, level, seed=seed + i)
-        names.append(compare(correct(inverter, stored, embedder.encode, rounds=rounds)[-1], test).name)
-        recall.append((queries @ stored.T).argmax(1) == np.arange(n_test))
-    return {"name": np.stack(names), "recall": np.stack(recall).astype(int)}
+    for i, level in enumerate(attack.noise):
+        stored = noisy(vectors[: len(some)], level, seed=seed + i)
+        names.append(compare(correct(inverter, stored, embedder.encode, rounds=attack.rounds)[-1], some).name)
+        recall.append(((queries @ stored.T).argmax(1) == np.arange(len(some))).astype(int))
+        if report is not None:
+            report(i + 1, len(attack.noise))
+    return result | {"noisy name": np.stack(names), "noisy recall": np.stack(recall)}
