@@ -165,7 +165,7 @@ def test_fine_tune_refuses_before_any_work(sources, batch, every, message):
 def test_first_hits_by_hand():
     test = SearchTest(
         ("owl food", "ink", "nothing known"), ("owl food here", "ink", "an owl"),
-        (frozenset([0]), frozenset([0, 1]), frozenset()), ("a", "b", "a"),
+        (frozenset([0]), frozenset([0, 1]), frozenset([0])), ("a", "b", "a"),
     )  # fmt: skip
     vectors = {"owl food": [0, 1], "ink": [1, 0], "nothing known": [1, 0], "owl food here": [0.6, 0.8], "an owl": [0, 1]}
 
@@ -278,6 +278,8 @@ def test_the_three_arms_in_miniature(embedder, town, monkeypatch):
         assert not tested & {question for source in sources for question in source}
         assert (how["steps"], how["every"], how["seed"]) == (1, 1, 0)
     assert set(calls[1][1][1]) == {q.text for q in few.select(split="train")}
+    on_people = SearchTest.of_pairs(people_pairs(kit.select("test"), kit))
+    np.testing.assert_array_equal(result["untuned: people"], on_people.first_hits(embedder.encode))
     np.testing.assert_array_equal(result["untuned: town"], SearchTest.of_town(few, "test").first_hits(embedder.encode))
 
 

@@ -65,7 +65,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "lm": _LM,
         "sentences": (8, 40, 40),  # with paraphrases and near-copies
         "people": (12, 120, 240),  # whom the embedder is tuned and tested on
-        "tune_steps": (2, 40, 80),
+        "tune_steps": (2, 30, 90),
         "dimensions": (  # of free vectors, for each temperature of their training
             {0.1: (3, 4)},
             {0.1: (3, 4, 5, 6, 7, 8), 0.03: (3, 4, 5, 6)},
@@ -76,8 +76,8 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "secrets": (100, 6000, 20000),  # sentences that the decoder is trained on
         "secrets_test": (8, 120, 300),
         "decoder_steps": (5, 400, 1500),
-        "rounds": (1, 4, 6),  # of correction
-        "noise": ((0.0, 1.0), (0.0, 0.5, 1.0, 1.5, 2.0), (0.0, 0.5, 1.0, 1.5, 2.0)),  # a vector has length 1
+        "rounds": (1, 3, 6),  # of correction
+        "noise": ((0.0, 1.0), (0.0, 0.5, 1.0, 2.0), (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)),  # a vector has length 1
         "noise_test": (6, 40, 200),
     },
     "05": {

@@ -209,7 +209,7 @@ ARMS = ("untuned", "people", "people and town")
 
 
 def tuning(
-    embedder: Embedder, people: int, steps: int, seed: int = 0, label: Label = silent, *, lr: float = 1e-4, every: int = 10
+    embedder: Embedder, people: int, steps: int, seed: int = 0, label: Label = silent, *, lr: float = 1e-4, every: int = 15
 ) -> dict[str, Any]:
     """Three embedders (`ARMS`) on three tests that none was trained on: untuned, tuned on people, and on people and town.
 

@@ -44,9 +44,10 @@ def secrets(n: int, n_test: int, seed: int = 0) -> tuple[list[Secret], list[Secr
 
     def some(split: str, m: int) -> list[Secret]:
         people = kit.select(split)
+        cells = len(people) * len(kit.attributes)  # of the table: no fact is told twice, so each question has one answer
         found = []
-        for _ in range(m):
-            person, attribute = people[rng.integers(len(people))], kit.attributes[rng.integers(len(kit.attributes))]
+        for cell in rng.choice(cells, size=m, replace=m > cells).tolist():
+            person, attribute = people[cell // len(kit.attributes)], kit.attributes[cell % len(kit.attributes)]
             wording, value = attribute.statements[rng.integers(len(attribute.statements))], person.values[attribute.name]
             question = attribute.questions[rng.integers(len(attribute.questions))].format(name=person.name)
             found.append(Secret(wording.format(name=person.name, value=value), person.name, value, question))
@@ -212,7 +213,8 @@ class Attack(NamedTuple):
     Attributes:
         train, test: sentences that the decoder is trained on, and others, on other people, that are read back.
         steps: of the decoder's training. rounds: of correction.
-        noise: lengths of the noise against which the same attack is repeated. noise_test: on how many of the test sentences.
+        noise: lengths of the noise, at least one, against which the same attack is repeated.
+        noise_test: on how many of the test sentences that is done.
     """
 
     train: int
@@ -248,7 +250,8 @@ def invert(embedder: Embedder, attack: Attack, seed: int = 0, label: Label = sil
     names, recall = [], []
     for i, level in enumerate(attack.noise):
         stored = noisy(vectors[: len(some)], level, seed=seed + i)
-        names.append(compare(correct(inverter, stored, embedder.encode, rounds=attack.rounds)[-1], some).name)
+        read = correct(inverter, stored, embedder.encode, rounds=attack.rounds)[-1] if level else history[-1][: len(some)]
+        names.append(compare(read, some).name)
         recall.append(((queries @ stored.T).argmax(1) == np.arange(len(some))).astype(int))
         if report is not None:
             report(i + 1, len(attack.noise))
