@@ -81,7 +81,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "noise_test": (6, 40, 200),
     },
     "05": {
-        "people": (20, 600, 2400),  # whose sentences are embedded
+        "people": (20, 1500, 2400),  # whose sentences are embedded
         "queries": (20, 100, 400),
         "vectors": (10_000, 50_000, 1_000_000),  # with the generated ones
         "toy": (300, 4000, 4000),  # vectors of the toy IVF
