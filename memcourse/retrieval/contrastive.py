@@ -161,10 +161,7 @@ def fine_tune(
     Raises:
         ValueError: an empty source, not one batch size for each, or every < 1; also as for `fit` and `info_nce`.
     """
-    if not sources or not all(sources) or len(batch) != len(sources) or min(batch) < 1:
-        raise ValueError(
-            f"Each source needs pairs and a batch size of at least 1, not {list(map(len, sources))} and {batch}."
-        )
+    _check(sources, batch)
     if every < 1:
         raise ValueError(f"The dev test can be asked after every step at most: every must be at least 1, not {every}.")
     model = copy.deepcopy(embedder.model)
@@ -188,11 +185,7 @@ def fine_tune(
         return False
 
     def loss(step: int) -> Tensor:
-        chosen = [
-            source[i]
-            for source, size in zip(sources, batch, strict=True)
-            for i in torch.randint(len(source), (size,), generator=draw).tolist()
-        ]
+        chosen = _drawn(sources, batch, draw)
         passages = [pair.passage for pair in chosen] + [pair.rival for pair in chosen if pair.rival]
         return info_nce(encode([pair.question for pair in chosen]), encode(passages), temperature)
 
@@ -203,6 +196,22 @@ def fine_tune(
         examine(steps)
     model.load_state_dict(best)
     return Tuned(tuned, max(trace, key=lambda pair: (pair[1], -pair[0]))[0], trace)
+
+
+def _check(sources: Sequence[Sequence[Pair]], batch: Sequence[int]) -> None:
+    if not sources or not all(sources) or len(batch) != len(sources) or min(batch) < 1:
+        raise ValueError(
+            f"Each source needs pairs and a batch size of at least 1, not {list(map(len, sources))} and {batch}."
+        )
+
+
+def _drawn(sources: Sequence[Sequence[Pair]], sizes: Sequence[int], draw: torch.Generator) -> list[Pair]:
+    """So many random pairs of each source."""
+    return [
+        source[i]
+        for source, size in zip(sources, sizes, strict=True)
+        for i in torch.randint(len(source), (size,), generator=draw).tolist()
+    ]
 
 
 ARMS = ("untuned", "people", "people and town")
@@ -235,7 +244,7 @@ def tuning(
     for arm in ARMS:
         tuned = embedder
         if arm != ARMS[0]:
-            chosen, batch = (sources[:1], (32,)) if arm == ARMS[1] else (sources, (16, 8))
+            chosen, batch = (sources[:1], (16,)) if arm == ARMS[1] else (sources, (16, 8))
             trained = fine_tune(
                 embedder, chosen, lambda e: float(np.mean([test.first_hits(e.encode).mean() for test in developing])),
                 steps=steps, batch=batch, lr=lr, every=every, seed=seed, progress=label(arm),
