@@ -55,7 +55,7 @@ def check(text, chunks, most=None, overlap=0):
 @settings(deadline=None, max_examples=300)
 @given(TEXTS, st.integers(1, 60), st.integers(0, 59))
 @example(FLAGS * 5, 3, 0)
-def test_chunks_by_characters(text, size, overlap):
+def test_o36_chunks_by_characters_end_once_with_the_text(text, size, overlap):
     overlap %= size
     chunks = by_characters(text, size, overlap)
     check(text, chunks, size, overlap)
@@ -64,20 +64,20 @@ def test_chunks_by_characters(text, size, overlap):
 
 @settings(deadline=None, max_examples=300)
 @given(TEXTS, st.integers(1, 60), st.integers(0, 59))
-def test_chunks_by_sentences(text, size, overlap):
+def test_o38_chunks_by_sentences_lose_nothing(text, size, overlap):
     overlap %= size
     check(text, by_sentences(text, size, overlap), size, overlap)
 
 
 @settings(deadline=None, max_examples=200)
 @given(TEXTS, st.integers(1, 60))
-def test_chunks_by_headings(text, size):
+def test_o38_chunks_by_headings_lose_nothing(text, size):
     check(text, by_headings(text, size), size)
 
 
 @settings(deadline=None, max_examples=100)
 @given(TEXTS, st.integers(1, 40), st.integers(0, 39))
-def test_chunks_by_tokens(text, size, overlap):
+def test_o38_chunks_by_tokens_lose_nothing(text, size, overlap):
     overlap %= size
     chunks = by_tokens(text, smollm_tokenizer(), size, overlap)
     check(text, chunks, overlap=overlap)
@@ -114,15 +114,39 @@ def test_sentences_stay_whole_where_they_fit_and_headings_begin_chunks():
 
 @pytest.mark.parametrize("chunker", [by_characters, by_sentences, by_headings])
 @pytest.mark.timeout(120)  # it takes a second; were the work to grow with the square of the text, it would take hours
-def test_long_texts_of_any_kind_are_cut(chunker):
+def test_o40_long_texts_of_any_kind_are_cut(chunker):
     for piece in ("A sentence of some words stands here. ", FLAGS, "x", "e\u0301", "\n\n", "# A\n"):
         check(piece * 100_000, chunker(piece * 100_000, 800), 800)
 
 
-@pytest.mark.parametrize(("size", "overlap"), [(0, 0), (10, 10), (10, -1)])
-def test_an_impossible_size_is_refused(size, overlap):
+@pytest.mark.parametrize("text", ["chunk chunk", "the same line\n" * 50, "two  spaces  between  " * 9, "ab" * 100])
+def test_o37_repeated_text_has_a_place_of_its_own_each_time(text):
+    for size in (5, 7, 14):
+        for chunks in (by_characters(text, size), by_sentences(text, size), by_characters(text, size, 3)):
+            assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+            assert all(a.start < b.start for a, b in pairwise(chunks)) and chunks[-1].end == len(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["\n\n# A\nv1.2.3 is out", "\tTabs.\tMore\t", "One.\r\nTwo\r\n\r\nThree", ". . .", "no stop"]
+)
+def test_o38_separators_and_last_sentences_are_kept(text):
+    for size in range(1, len(text) + 2):
+        for chunks in (by_characters(text, size), by_sentences(text, size), by_headings(text, size)):
+            check(text, chunks, size)
+
+
+def test_o39_chinese_is_cut_at_its_full_stops():
+    text = "海边的小镇每天都有新的船只到来。" * 320  # 16 characters each, no space anywhere
+    chunks = by_sentences(text, 100)
+    check(text, chunks, 100)
+    assert all(chunk.text.endswith("。") and len(chunk.text) == 96 for chunk in chunks[:-1])
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(0, 0), (-1, 0), (5, 5), (5, 7), (5, -1)])
+def test_o35_an_impossible_size_is_refused(size, overlap):
     for chunker in (by_characters, by_sentences, lambda *a: by_tokens(a[0], smollm_tokenizer(), *a[1:])):
-        with pytest.raises(ValueError, match="a size of at least 1 and an overlap from 0 to size - 1"):
+        with pytest.raises(ValueError, match=f"an overlap from 0 to size - 1, not {size} and {overlap}"):
             chunker("text", size, overlap)
     with pytest.raises(ValueError, match="a size of at least 1"):
         by_headings("text", 0)
