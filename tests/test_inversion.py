@@ -21,7 +21,6 @@ from memcourse.retrieval.inversion import (
     correct,
     invert,
     noisy,
-    read_back,
     secrets,
     train_inverter,
 )
@@ -92,8 +91,8 @@ def test_logits_have_one_row_for_each_place():
 def test_a_trained_decoder_writes_what_it_has_seen_and_the_seed_decides():
     vectors = counted(TINY)
     inverter = train_inverter(TINY, vectors, steps=60, batch=16)
-    assert read_back(inverter, vectors) == TINY
-    assert read_back(inverter, vectors[::-1].copy()) == TINY[::-1]
+    assert correct(inverter, vectors, counted, rounds=0) == [TINY]
+    assert correct(inverter, vectors[::-1].copy(), counted, rounds=0) == [TINY[::-1]]
     again, other = (train_inverter(TINY, vectors, steps=3, batch=4, seed=seed) for seed in (1, 2))
     first = train_inverter(TINY, vectors, steps=3, batch=4, seed=1)
     assert torch.equal(first.writer.weight, again.writer.weight)
@@ -122,7 +121,9 @@ def test_correction_never_moves_a_guess_farther_away(seed, rounds, alternatives)
     history = correct(
         inverter, vectors, watched, rounds=rounds, alternatives=alternatives, progress=lambda *at: told.append(at)
     )
-    assert [len(texts) for texts in history] == [3] * (rounds + 1) and history[0] == read_back(inverter, vectors)
+    assert [len(texts) for texts in history] == [3] * (rounds + 1) and [history[0]] == correct(
+        inverter, vectors, counted, rounds=0
+    )
     assert told == [(i + 1, rounds) for i in range(rounds)] and max(asked) <= 3 * alternatives
     for before, after in pairwise(history):
         for i in range(3):

@@ -16,8 +16,7 @@ import torch
 from memcourse.activations.hooks import last_logits, watch
 from memcourse.activations.intervene import Part, cut, knockout, patched
 from memcourse.model.batching import Batch
-
-Progress = Callable[[int, int], None]
+from memcourse.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import torch
 
 from memcourse.model.batching import LOGITS_COST, Batch, check_texts, make_batches
 from memcourse.model.cache import Prefix, cache_from, common_length, layers_of, select_rows
-
-Progress = Callable[[int, int], None]
+from memcourse.progress import Progress
 
 
 class LanguageModel:

@@ -20,7 +20,7 @@ _ROOMS = {
     "principal": "embedding", "wrong_group": "embedding", "info_nce": "contrastive", "Pair": "contrastive",
     "SearchTest": "contrastive", "people_pairs": "contrastive", "town_pairs": "contrastive",
     "fine_tune": "contrastive", "tuning": "contrastive", "ARMS": "contrastive",
-    "secrets": "inversion", "Inverter": "inversion", "train_inverter": "inversion", "read_back": "inversion",
+    "secrets": "inversion", "Inverter": "inversion", "train_inverter": "inversion",
     "correct": "inversion", "compare": "inversion", "noisy": "inversion", "Attack": "inversion",
     "invert": "inversion",
     "brute_force": "frontier", "more_like": "frontier", "structure": "frontier", "measure": "frontier",

@@ -10,10 +10,11 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from memcourse.model.batching import check_texts
 from memcourse.retrieval.fusion import Hits
 
 # Scripts that put no space between words: each character is a word of its own, so that parts of a sentence are found.
@@ -54,7 +55,7 @@ class BM25:
         if not (k1 >= 0 and 0 <= b <= 1):
             raise ValueError(f"BM25 needs k1 >= 0 and b from 0 to 1, not k1 = {k1} and b = {b}.")
         self.k1, self.b, self._tokenize = k1, b, tokenize
-        counts = [Counter(tokenize(text)) for text in _strings(texts)]
+        counts = [Counter(tokenize(text)) for text in check_texts(texts, "text", allow_empty=True)]
         self._n = len(counts)
         self._column: dict[str, int] = {}
         rows, columns, frequencies = [], [], []
@@ -83,7 +84,7 @@ class BM25:
 
     def scores(self, question: str) -> np.ndarray:
         """(n,) the score of every text, 0 or more; words that no text holds add nothing."""
-        (asked,) = _strings([question])
+        (asked,) = check_texts([question], "text", allow_empty=True)
         total = np.zeros(self._n)
         for word, times in Counter(self._tokenize(asked)).items():
             column = self._column.get(word)
@@ -98,7 +99,7 @@ class BM25:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
-        return [_best(self.scores(question), k) for question in _strings(questions)]
+        return [_best(self.scores(question), k) for question in check_texts(questions, "text", allow_empty=True)]
 
 
 def _best(scores: np.ndarray, k: int) -> Hits:
@@ -108,16 +109,6 @@ def _best(scores: np.ndarray, k: int) -> Hits:
         found = found[scores[found] >= np.partition(scores[found], -k)[-k]]
     found = found[np.argsort(-scores[found], kind="stable")][:k]
     return Hits(found, scores[found].astype(np.float32))
-
-
-def _strings(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise TypeError("A list of texts is needed; put the single text into a list: [text].")
-    texts = list(texts)
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"Text {i} is of type {type(text).__name__}, not str.")
-    return texts
 
 
 def bm25_by_hand(question: Sequence[str], text: Sequence[str], texts: Sequence[Sequence[str]], k1: float, b: float) -> float:

@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy, normalize
 
 from memcourse import world
 from memcourse.model.embedder import Embedder
+from memcourse.progress import Label, Progress, silent
 from memcourse.retrieval.bm25 import BM25
-from memcourse.retrieval.fitting import Label, Progress, fit, silent
+from memcourse.retrieval.fitting import fit
 
 Encode = Callable[[Sequence[str]], np.ndarray]  # texts in, unit vectors (n, d) out
 

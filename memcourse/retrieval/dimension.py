@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize, softplus
 
+from memcourse.progress import Label, Progress, silent
 from memcourse.retrieval.bm25 import BM25
-from memcourse.retrieval.fitting import Label, Progress, fit, silent
+from memcourse.retrieval.fitting import fit
 
 
 def solved(questions: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:

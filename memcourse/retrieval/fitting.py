@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-Progress = Callable[[int, int], Any]  # called with (done, of how many)
-Label = Callable[[str], Progress | None]  # makes one for a named part of the work, as the course's `progress` does
-
-
-def silent(label: str) -> None:
-    """No progress."""
+from memcourse.progress import Progress
 
 
 def fit(

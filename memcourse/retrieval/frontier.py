@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from memcourse.progress import Label, Progress, silent
 from memcourse.retrieval import index_kinds
 from memcourse.retrieval.embedding import random_pairs, unit
-from memcourse.retrieval.fitting import Label, Progress, silent
 from memcourse.retrieval.index import VectorIndex
 
 BLOCK = 2**24  # cosines that are held at once, of 16 bytes each with what sorting them takes

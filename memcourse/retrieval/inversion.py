@@ -17,8 +17,9 @@ from torch.nn.functional import cross_entropy
 
 from memcourse import world
 from memcourse.model.embedder import Embedder
+from memcourse.progress import Label, Progress, silent
 from memcourse.retrieval.embedding import unit
-from memcourse.retrieval.fitting import Label, Progress, fit, silent
+from memcourse.retrieval.fitting import fit
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 _END = ""
@@ -121,12 +122,6 @@ def train_inverter(
 
     fit(inverter.parameters(), loss, steps, lr, progress=progress)
     return inverter
-
-
-@torch.no_grad()
-def read_back(inverter: Inverter, vectors: np.ndarray) -> list[str]:
-    """The decoder's first guess at the text of each vector (n, d)."""
-    return [inverter.text(row) for row in inverter(torch.tensor(vectors, dtype=torch.float32)).argmax(-1).tolist()]
 
 
 @torch.no_grad()

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from memcourse.progress import Label, silent
 from memcourse.weights.gpt import GPTShape, TinyGPT, n_parameters
 from memcourse.weights.loss import Batch, row_nll
 from memcourse.weights.quantise import quantised
 from memcourse.weights.stack import Stack
-from memcourse.weights.training import Label, Recipe, constant, silent, train
+from memcourse.weights.training import Recipe, constant, train
 
 VOCAB, LENGTH = 64, 16  # of the experiments below: a string offers 15 * 6 = 90 bits
 BITS = (8, 6, 4, 3)  # to which the weights are rounded

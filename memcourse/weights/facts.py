@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from memcourse.progress import Label, silent
 from memcourse.weights.gpt import GPTShape, TinyGPT
 from memcourse.weights.loss import IGNORED, Batch, recalled, row_nll
 from memcourse.weights.stack import Stack
-from memcourse.weights.training import Label, Recipe, silent, train
+from memcourse.weights.training import Recipe, train
 from memcourse.weights.words import WordTokenizer, shuffled, side_by_side
 from memcourse.world import BACKWARD, FORWARD, PeopleKit, describe_people, make_people
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from memcourse.model import seed_everything
+from memcourse.progress import Label, silent
 from memcourse.weights.gpt import GPTShape, TinyGPT
 from memcourse.weights.lora import add_lora
 from memcourse.weights.loss import Batch, recalled
 from memcourse.weights.slots import add_memory, only_values, slot_reads, tf_idf, train_rows_only
 from memcourse.weights.stack import Stack
-from memcourse.weights.training import Label, Recipe, constant, silent, train
+from memcourse.weights.training import Recipe, constant, train
 from memcourse.weights.words import WordTokenizer, side_by_side
 from memcourse.world import make_people
 

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from memcourse.metrics import auc
+from memcourse.progress import Label, silent
 from memcourse.weights.capacity import LENGTH, VOCAB, random_strings
 from memcourse.weights.gpt import GPTShape, TinyGPT
 from memcourse.weights.loss import IGNORED, Batch, recalled, row_nll
 from memcourse.weights.stack import Stack
-from memcourse.weights.training import Label, Recipe, silent, train
+from memcourse.weights.training import Recipe, train
 from memcourse.weights.words import shuffled
 
 

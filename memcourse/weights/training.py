@@ -10,15 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from memcourse.progress import Progress
 from memcourse.weights.checkpoint import Checkpoint
 from memcourse.weights.loss import Batch, next_token_nll
-
-Progress = Callable[[int, int], Any]  # called with (done, of how many)
-Label = Callable[[str], Progress | None]  # makes one for a named part of the work, as the course's `progress` does
-
-
-def silent(label: str) -> None:
-    """No progress."""
 
 
 def constant(batch: Batch) -> Callable[[int], Batch]:
