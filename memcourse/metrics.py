@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +157,64 @@ def _overlap_f1(found: list[str], gold: list[str]) -> float:
         return float(found == gold)
     shared = sum((Counter(found) & Counter(gold)).values())
     return 2 * shared / (len(found) + len(gold))
+
+
+def recall_at(ranked: Sequence[Hashable], relevant: Collection[Hashable], k: int) -> float:
+    """Share of the relevant items that stand among the first k of a ranking, in [0, 1]. Notebook 06.
+
+    Source: Manning, Raghavan and Schuetze, "Introduction to Information Retrieval" (2008), chapter 8.
+
+    Raises:
+        ValueError: k < 1, nothing relevant, an item twice in ranked, or a single string for ranked or relevant.
+    """
+    grades, ideal = _graded(ranked, relevant, k)
+    return sum(grade > 0 for grade in grades[:k]) / len(ideal)
+
+
+def reciprocal_rank(ranked: Sequence[Hashable], relevant: Collection[Hashable]) -> float:
+    """1 / rank of the first relevant item, 0 where there is none; its mean over questions is the MRR. Notebook 06.
+
+    Source: Voorhees, "The TREC-8 Question Answering Track Report" (1999). Errors as for `recall_at`.
+    """
+    grades, _ = _graded(ranked, relevant)
+    return next((1 / rank for rank, grade in enumerate(grades, 1) if grade > 0), 0.0)
+
+
+def ndcg(ranked: Sequence[Hashable], grades: Mapping[Hashable, float], k: int) -> float:
+    """Normalised discounted cumulative gain of the first k, in [0, 1]: 1 for the best possible order. Notebook 06.
+
+    The item at rank r gains its grade / log2(1 + r), as in trec_eval; grade 0, or none, means irrelevant. The best order
+    is that of all graded items, so what the ranking lacks lowers the value. Cross-checked against scikit-learn.
+
+    Source: Jaervelin and Kekaelaeinen, "Cumulated gain-based evaluation of IR techniques" (2002).
+
+    Raises:
+        ValueError: as for `recall_at`, or a grade that is negative or not finite.
+    """
+    found, ideal = _graded(ranked, grades, k)
+    # in units of the highest grade, so that large grades don't overflow
+    gain, most = (
+        sum(grade / ideal[0] / np.log2(1 + rank) for rank, grade in enumerate(row[:k], 1)) for row in (found, ideal)
+    )
+    return min(1.0, float(gain / most))  # nearly equal grades in a wrong order may round above 1
+
+
+def _graded(ranked: Sequence[Hashable], judged: Collection[Hashable], k: int = 1) -> tuple[list[float], list[float]]:
+    """The grades of a ranking's items, and all grades above 0 from the highest down; without grades, the judged have 1."""
+    if isinstance(ranked, str) or isinstance(judged, str):
+        raise ValueError(f"Items come in a list or another collection, not as one string; got {ranked!r} and {judged!r}.")
+    # a tensor's own items are equal to no id
+    items, judged = (x.tolist() if hasattr(x, "tolist") else x for x in (ranked, judged))
+    grades = judged if isinstance(judged, Mapping) else dict.fromkeys(judged, 1.0)
+    if not k >= 1:
+        raise ValueError(f"k must be at least 1, not {k}.")
+    if wrong := {item: grade for item, grade in grades.items() if not 0 <= grade < np.inf}:
+        raise ValueError(f"Grades must be finite and not negative, unlike {wrong}.")
+    if not any(grades.values()):
+        raise ValueError(f"At least one item must be relevant (have a grade above 0), but of {len(grades)} none is.")
+    if twice := [item for item, times in Counter(items).items() if times > 1]:
+        raise ValueError(f"A ranking holds each item once; it has {twice} more than once.")
+    return [grades.get(item, 0.0) for item in items], sorted(filter(None, grades.values()), reverse=True)
 
 
 def auc(scores: Sequence[float], positive: Sequence[float]) -> float:

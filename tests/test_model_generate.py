@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memcourse.model import Example, LanguageModel, completion_prompt, weights_sha256
-from memcourse.model.lm import _picker
+from memcourse.model.sampling import picker
 
 from .model_support import PROMPTS, as_ids, reference_ids, smollm_tokenizer, tiny_llama, tiny_lm
 
@@ -110,10 +110,10 @@ def test_sampling_gives_the_same_text_alone_and_in_a_batch(lm):
 def test_sampling_follows_the_softmax_at_that_temperature():
     logits = torch.tensor([2.0, 1.0, 0.0])
     for temperature in (0.5, 2.0):
-        drawn = [_picker(temperature, seed, torch.device("cpu"))(logits) for seed in range(4000)]
+        drawn = [picker(temperature, seed)(logits) for seed in range(4000)]
         found = np.bincount(drawn, minlength=3) / len(drawn)
         assert found == pytest.approx((logits / temperature).softmax(-1).numpy(), abs=0.03)
-    assert _picker(0, 1, torch.device("cpu"))(logits) == 0
+    assert picker(0, 1)(logits) == 0
 
 
 def test_any_iterable_of_strings_will_do():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from memcourse.model.batching import LOGITS_COST, Batch, check_texts, make_batches
 from memcourse.model.cache import Prefix, cache_from, common_length, layers_of, select_rows
+from memcourse.model.sampling import Generated, picker, stop_ids
 from memcourse.progress import Progress
 
 
@@ -30,7 +31,7 @@ class LanguageModel:
         self.name = name
         self._owner = f"{name} in {model.dtype}"
         self.window = int(model.config.max_position_embeddings)
-        self.stop_ids = _stop_ids(model, tokenizer)
+        self.stop_ids = stop_ids(model, tokenizer)
         # transformers 5.24 renamed the cache, argument and output; the old name warns, and 5.15 knows only it
         renamed = "cache" in inspect.signature(type(model).forward).parameters
         self._cache_name = "cache" if renamed else "past_key_values"
@@ -82,6 +83,7 @@ class LanguageModel:
         prefix: Prefix | None = None,
         temperature: float = 0.0,
         seed: int = 0,
+        scored: bool = False,
         batch_size: int = 16,
         progress: Progress | None = None,
     ) -> Any:
@@ -95,6 +97,7 @@ class LanguageModel:
             stop: texts that end an answer; they are cut off.
             prefix: a shared beginning from `prefix()`; each prompt continues it, as if both were one text.
             temperature: 0 takes the likeliest token; above 0 samples, each row with its own generator (`seed` + row).
+            scored: give `Generated` (text, log-probability, tokens) in place of strings.
             progress: called with (prompts done, all prompts).
 
         Raises:
@@ -105,16 +108,16 @@ class LanguageModel:
         stop = check_texts(stop, "stop text")
         single = isinstance(prompts, str)
         rows, shared = self._rows([prompts] if isinstance(prompts, str) else prompts, prefix, max_new_tokens)
-        answers = [""] * len(rows)
+        answers: list[Any] = [None] * len(rows)
         done = 0
         for chosen in make_batches([len(ids) + max_new_tokens for ids in rows], batch_size):
-            pickers = [_picker(temperature, seed + i, self.device) for i in chosen]
+            pickers = [picker(temperature, seed + i) for i in chosen]
             for i, new in zip(
                 chosen,
                 self._continue([rows[i] for i in chosen], prefix, shared, max_new_tokens, stop, pickers),
                 strict=True,
             ):
-                answers[i] = new
+                answers[i] = new if scored else new.text
             done += len(chosen)
             if progress:
                 progress(done, len(rows))
@@ -223,15 +226,19 @@ class LanguageModel:
 
     def _continue(
         self, rows: list[list[int]], prefix: Prefix | None, shared: int, limit: int, stop: Sequence[str], pickers: list
-    ) -> list[str]:
+    ) -> list[Generated]:
         batch, out = self._prefill(rows, prefix, shared)
         new: list[list[int]] = [[] for _ in rows]
         texts = [""] * len(rows)
+        sums, counts = [0.0] * len(rows), [0] * len(rows)
         alive = list(range(len(rows)))
         for step in range(limit):
-            picked = [pick(logits) for pick, logits in zip((pickers[i] for i in alive), out.logits[:, -1], strict=True)]
+            last = out.logits[:, -1]
+            picked = [pick(logits) for pick, logits in zip((pickers[i] for i in alive), last, strict=True)]
+            chances = last.float().log_softmax(-1)[range(len(picked)), picked].tolist()
             going = []
             for place, (i, token) in enumerate(zip(alive, picked, strict=True)):
+                sums[i], counts[i] = sums[i] + chances[place], counts[i] + 1
                 if token not in self.stop_ids:
                     new[i].append(token)
                     texts[i] = self.decode(new[i])
@@ -249,7 +256,7 @@ class LanguageModel:
                 alive = [alive[place] for place in going]
             batch = batch.extended([new[i][-1] for i in alive])
             out = self._forward(batch, cache, keep=1)
-        return texts
+        return [Generated(*parts) for parts in zip(texts, sums, counts, strict=True)]
 
     def _score_batch(
         self, rows: list[list[int]], prefix: Prefix | None, shared: int, targets: list[list[list[int]]]
@@ -270,27 +277,3 @@ class LanguageModel:
                 after = here[: len(rest)].float().log_softmax(-1)
                 scores[row][j] += after.gather(1, rest[:, None]).sum().item()
         return scores
-
-
-def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The token ids that end an answer: those of the model's own generation settings, and the usual end tokens it knows."""
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    known = [tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
-    for token in ("<|endoftext|>", "<|im_end|>"):
-        i = tokenizer.convert_tokens_to_ids(token)
-        if i is not None and tokenizer.convert_ids_to_tokens(i) == token:  # an unknown token gives the id of another one
-            known.append(i)
-    return frozenset(i for i in known if i is not None)
-
-
-def _picker(temperature: float, seed: int, device: torch.device) -> Callable[[torch.Tensor], int]:
-    """The rule that turns one row of logits into a token id."""
-    if temperature == 0:
-        return lambda logits: int(logits.argmax())
-    generator = torch.Generator().manual_seed(seed)
-
-    def sample(logits: torch.Tensor) -> int:
-        probabilities = (logits.float().cpu() / temperature).softmax(-1)
-        return int(torch.multinomial(probabilities, 1, generator=generator))
-
-    return sample

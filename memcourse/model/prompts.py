@@ -28,14 +28,24 @@ def completion_prompt(
     Raises:
         ValueError: the question is empty.
     """
+    return prompt_head(examples, instruction) + open_question(question, passage)
+
+
+def prompt_head(examples: Sequence[Example] = (), instruction: str = "") -> str:
+    """The part of a completion prompt that stands before the question, the same for all questions; may be empty."""
+    blocks = [instruction.strip()] if instruction.strip() else []
+    blocks += [f"{open_question(example.question, example.passage)} {example.answer.strip()}" for example in examples]
+    return "".join(f"{block}\n\n" for block in blocks)
+
+
+def open_question(question: str, passage: str | None = None) -> str:
+    """The last part of a completion prompt: passage and question, open for the answer.
+
+    Raises:
+        ValueError: the question is empty.
+    """
     if not question.strip():
         raise ValueError("The question is empty.")
-    blocks = [instruction.strip()] if instruction.strip() else []
-    blocks += [f"{_open(example.question, example.passage)} {example.answer.strip()}" for example in examples]
-    return "\n\n".join([*blocks, _open(question, passage)])
-
-
-def _open(question: str, passage: str | None) -> str:
     context = f"Passage: {passage.strip()}\n" if passage else ""
     return f"{context}Question: {question.strip()}\nAnswer:"
 

@@ -27,6 +27,8 @@ _ROOMS = {
     "compare_indexes": "frontier",
     "Point": "frontier", "pareto": "frontier", "bytes_on_paper": "frontier", "kmeans_lists": "frontier",
     "ivf_by_hand": "frontier",
+    "MemoryStore": "memory_store", "Retriever": "retriever", "Ranked": "retriever", "Assembled": "assembly",
+    "assemble": "assembly", "Citation": "citations", "cite": "citations", "RAG": "rag", "Answer": "rag",
 }  # fmt: skip
 __getattr__, __dir__ = lazy(__name__, _ROOMS)
 __all__ = sorted(_ROOMS)

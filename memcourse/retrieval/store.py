@@ -1,8 +1,7 @@
 """An embedded vector database for chunks, behind plain calls: it lives in a folder, and no server runs.
 
 LanceDB does the work. What it leaves to its user is seen to here: the same chunk is never there twice, a store opened with
-another embedder says so, writers of several processes wait for one another, and what is deleted for good is not on the
-disk any more. Nothing is sent anywhere.
+another embedder says so, writers wait for one another, and what is deleted for good is not on the disk any more.
 """
 
 from __future__ import annotations
@@ -203,6 +202,10 @@ class Store(View):
         rows = self._read(lambda table: table.list_versions())
         # LanceDB gives local times without their zone
         return sorted(Version(int(row["version"]), row["timestamp"].astimezone()) for row in rows)
+
+    def snapshot(self) -> View:
+        """A view of the state that is the newest now; as with `at`, `forget` ends it."""
+        return self.at(self.state)
 
     def at(self, version: int) -> View:
         """A view of the store as it was at a version; what has been deleted since is still there.

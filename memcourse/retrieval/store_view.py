@@ -47,6 +47,15 @@ class View:
     def __len__(self) -> int:
         return self.count()
 
+    @property
+    def state(self) -> int:
+        """Number of the version that is seen now; it grows with every change."""
+        return int(self._read(lambda table: table.version))
+
+    def snapshot(self) -> View:
+        """A view of the state that is seen now, which later changes don't touch (an older view is one already)."""
+        return self
+
     def count(self, where: Where | None = None) -> int:
         """Number of records."""
         chosen = condition(where, self.fields)
