@@ -6,7 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -180,7 +180,7 @@ def reciprocal_rank(ranked: Sequence[Hashable], relevant: Collection[Hashable]) 
     return next((1 / rank for rank, grade in enumerate(grades, 1) if grade > 0), 0.0)
 
 
-def ndcg(ranked: Sequence[Hashable], grades: Mapping[Hashable, float], k: int) -> float:
+def ndcg(ranked: Sequence[Hashable], grades: Mapping[Any, float], k: int) -> float:
     """Normalised discounted cumulative gain of the first k, in [0, 1]: 1 for the best possible order. Notebook 06.
 
     The item at rank r gains its grade / log2(1 + r), as in trec_eval; grade 0, or none, means irrelevant. The best order

@@ -9,7 +9,7 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from memcourse.retrieval import by_characters, by_headings, by_sentences, by_tokens
+from memcourse.retrieval import by_characters, by_headings, by_sentences, by_tokens, sentences
 
 from .model_support import smollm_tokenizer
 
@@ -69,6 +69,20 @@ def test_o38_chunks_by_sentences_lose_nothing(text, size, overlap):
     check(text, by_sentences(text, size, overlap), size, overlap)
 
 
+@settings(deadline=None, max_examples=300)
+@given(TEXTS)
+@example("\n\n")
+@example("")
+@example(" \n\n One. \n\n ")
+@example("Rain. \u0301x")
+def test_o38_chunks_of_one_sentence_lose_nothing(text):
+    chunks = sentences(text)
+    check(text, chunks)
+    assert len(chunks) == bool(text) or all(chunk.text.strip() for chunk in chunks)
+    cuts = {match.start() for match in regex.finditer(r"\X", text)}
+    assert all(chunk.start in cuts for chunk in chunks)
+
+
 @settings(deadline=None, max_examples=200)
 @given(TEXTS, st.integers(1, 60))
 def test_o38_chunks_by_headings_lose_nothing(text, size):
@@ -112,11 +126,32 @@ def test_sentences_stay_whole_where_they_fit_and_headings_begin_chunks():
     assert [chunk.text for chunk in by_headings(text, 50)] == ["Intro.\n", "# One\nA b. C d.\n", "## Two\nE.\n"]
 
 
+def test_each_sentence_is_a_chunk_of_its_own_and_blank_parts_join_it():
+    text = '\n\n Rain fell. "Stop!" she said.\n\nNo full stop\n\n  雨。風。v1.2 is out\n\n  '
+    assert [chunk.text for chunk in sentences(text)] == [
+        "\n\n Rain fell. ",
+        '"Stop!" ',
+        "she said.\n\n",
+        "No full stop\n\n",
+        "  雨。",
+        "風。",
+        "v1.2 is out\n\n  ",
+    ]
+    assert [chunk.text for chunk in sentences(" \n\n ")] == [" \n\n "] and sentences("") == []
+    assert len(sentences("Long " * 1000 + "one. Two.")) == 2
+
+
 @pytest.mark.parametrize("chunker", [by_characters, by_sentences, by_headings])
 @pytest.mark.timeout(120)  # it takes a second; were the work to grow with the square of the text, it would take hours
 def test_o40_long_texts_of_any_kind_are_cut(chunker):
     for piece in ("A sentence of some words stands here. ", FLAGS, "x", "e\u0301", "\n\n", "# A\n"):
         check(piece * 100_000, chunker(piece * 100_000, 800), 800)
+
+
+@pytest.mark.timeout(120)
+def test_o40_long_texts_of_any_kind_are_cut_into_sentences():
+    for piece in ("A sentence. ", FLAGS, "x", "。\u0301", "\n\n", "\n \u0301", ". "):
+        check(piece * 100_000, sentences(piece * 100_000))
 
 
 @pytest.mark.parametrize("text", ["chunk chunk", "the same line\n" * 50, "two  spaces  between  " * 9, "ab" * 100])

@@ -74,6 +74,32 @@ def check_stops(lm, stops, full):
         assert lm.generate(PROMPTS, N, stop=stop, batch_size=4) == wanted
 
 
+def test_scored_texts_are_the_same_texts_with_the_probability_of_all_their_tokens(lm, alone_ids, alone):
+    """Cross-checked with a plain run over prompt and answer."""
+    said = lm.generate(PROMPTS, N, scored=True, batch_size=4)
+    assert [one.text for one in said] == [alone[prompt] for prompt in PROMPTS]
+    for prompt, one in list(zip(PROMPTS, said, strict=True))[:4]:
+        ids = [int(i) for i in alone_ids[prompt].split()]
+        with torch.no_grad():
+            logits = lm.model(torch.tensor([lm.encode(prompt) + ids])).logits[0]
+        chances = logits[len(lm.encode(prompt)) - 1 : -1].log_softmax(-1)[range(len(ids)), ids]
+        assert one.tokens == len(ids) == N and one.logprob == pytest.approx(chances.sum().item(), abs=2e-3)
+    single = lm.generate(PROMPTS[0], N, scored=True)
+    assert single.text == said[0].text and single.logprob == pytest.approx(said[0].logprob, abs=1e-3)
+
+
+def test_what_ended_an_answer_counts_in_its_score(lm, monkeypatch):
+    """Cross-checked with `score` of the answer and its new line."""
+    prompt = completion_prompt("What is the capital of France?", examples=[Example("Of Italy?", "Rome")])
+    one = lm.generate(prompt, N, stop=["\n"], scored=True)
+    (ended,) = lm.score([prompt], [one.text + "\n"])
+    assert one.text == " Paris" and one.tokens == len(lm.encode(" Paris\n")) == 2
+    assert one.logprob == pytest.approx(ended, abs=1e-3)
+    monkeypatch.setattr(lm, "stop_ids", lm.stop_ids | set(lm.encode("\n")))
+    by_token = lm.generate(prompt, N, scored=True)
+    assert (by_token.text, by_token.tokens, by_token.logprob) == (" Paris", 2, pytest.approx(ended, abs=1e-3))
+
+
 @pytest.mark.parametrize(
     ("stop", "error"), [("\n", TypeError), ([""], ValueError), ([3], TypeError), (["a", None], TypeError)]
 )

@@ -35,21 +35,24 @@ def assemble(
 
     Args:
         head: what stands before (worked examples, an instruction).
-        room: tokens that the answer may take.
+        room: tokens that the answer may take, 0 or more.
         limit: the most tokens of prompt and answer together; None, or more than it, means the model's window.
 
     Raises:
-        ValueError: the question alone doesn't fit, or it is empty.
+        ValueError: the question alone doesn't fit, or it is empty; or room is negative.
     """
-    most = min(limit or lm.window, lm.window) - room
+    if room < 0:
+        raise ValueError(f"The answer needs a room of 0 tokens or more, not {room}.")
+    most = min(lm.window if limit is None else limit, lm.window) - room
 
     def size(kept: Sequence[Record]) -> int:
         return len(lm.encode(head + open_question(question, _joined(kept))))
 
-    if size([]) > most:
+    least = size([])
+    if least > most:
         raise ValueError(
-            f"The question takes {size([]):,} tokens with the worked examples; with {room:,} for the answer that is more "
-            f"than the {most + room:,} there are. Shorten it, or give fewer examples."
+            f"The question that begins with {question.strip()[:40]!r} takes {least:,} tokens with the worked examples; with "
+            f"{room:,} for the answer that is more than the {most + room:,} there are. Shorten it, or give fewer examples."
         )
     kept = list(records)
     while kept and size(kept) > most:
@@ -59,7 +62,7 @@ def assemble(
         kept.append(records[len(kept)])
     cut = list(records[len(kept) :])
     if not kept and records:
-        shorter = _shortened(lm, records[0], most - size([]), lambda record: size([record]) <= most)
+        shorter = _shortened(lm, records[0], most - least, lambda record: size([record]) <= most)
         kept = [shorter] if shorter else []
     text = open_question(question, _joined(kept))
     return Assembled(text, tuple(kept), tuple(cut), size(kept))

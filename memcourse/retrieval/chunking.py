@@ -36,6 +36,7 @@ _SENTENCE_END = re.compile(
     "|(?<=[\u3002\uff01\uff1f])[\u3002\uff01\uff1f]*[\u300d\u300f]*\\s*"
     "|(?<=\\n)\\s*\\n)"
 )
+_VISIBLE = re.compile(r"\S")
 TAIL = 120  # characters in which a sentence's end is looked for first
 _HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 
@@ -108,6 +109,23 @@ def by_sentences(text: str, size: int = 800, overlap: int = 0) -> list[Chunk]:
         return _whole(text, again.end(), start) if again else end
 
     return _cut(text, lambda start: _last_sentence(text, start, start + size), repeat_from if overlap else None)
+
+
+def sentences(text: str) -> list[Chunk]:
+    """One chunk for each sentence, however long it is.
+
+    White space belongs to a sentence beside it, so that the chunks, put together, are the text; a blank text is one chunk,
+    an empty one has none. Sentences end where `by_sentences` may cut, which is also after an abbreviation's full stop.
+    """
+    cuts = [0]
+    for match in _SENTENCE_END.finditer(text):
+        end = match.end()
+        whole = end == len(text) or not _joined(text, end, cuts[-1])
+        if whole and _VISIBLE.search(text, cuts[-1], end):
+            cuts.append(end)
+    if len(cuts) > 1 and not _VISIBLE.search(text, cuts[-1]):
+        cuts.pop()
+    return [Chunk(text[start:end], start, end) for start, end in pairwise([*cuts, len(text)]) if end > start]
 
 
 def _last_sentence(text: str, start: int, most: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict
 
 import numpy as np
 
+from memcourse.model.batching import check_texts
+from memcourse.retrieval.fusion import Hits
 from memcourse.retrieval.index import VectorIndex
-from memcourse.retrieval.store_rows import Documents, Found, Record, Where, condition, records_of
+from memcourse.retrieval.store_rows import Documents, Found, Record, Where, condition, field_names, records_of, unit_rows
 from memcourse.retrieval.store_view import Encoder
 
 
@@ -27,15 +29,36 @@ class MemoryStore:
         """Embed the chunks of documents, given as (document, chunks, metadata); blank chunks are left out.
 
         Raises:
-            ValueError, TypeError: as for `Store.add_many`.
+            ValueError, TypeError: as for `Store.add_many`, and for the fields as when a `Store` is made.
         """
-        self.embedder, self.fields = embedder, tuple(fields)
+        self.embedder, self.fields = embedder, field_names(fields)
         found, _, self.blank = records_of(documents, self.fields)
-        self._records = sorted(found.values(), key=lambda record: (record.document, record.start, record.end, record.id))
+        records = list(found.values())
+        vectors = unit_rows(embedder.encode([r.text for r in records]), embedder.dim, f"vector from {embedder.name}")
+        self._fill(records, vectors)
+
+    def _fill(self, records: Sequence[Record], vectors: np.ndarray) -> None:
+        order = sorted(
+            range(len(records)), key=lambda i: (records[i].document, records[i].start, records[i].end, records[i].id)
+        )
+        self._records, self._vectors = [records[i] for i in order], vectors[order]
         self._places = {record.id: place for place, record in enumerate(self._records)}
-        self._vectors = embedder.encode([record.text for record in self._records])
-        self._index = VectorIndex(embedder.dim, embedder=embedder)
+        self._index = VectorIndex(self.embedder.dim, embedder=self.embedder)
         self._index.add(self._vectors)
+
+    def plus(self, documents: Documents) -> MemoryStore:
+        """A new store with some documents more; this one stays as it is, and what it holds is not embedded again.
+
+        Raises:
+            ValueError, TypeError: as for a new store.
+        """
+        more = MemoryStore(documents, self.embedder, self.fields)
+        new = [place for place, record in enumerate(more._records) if record.id not in self._places]
+        more._fill(
+            [*self._records, *(more._records[place] for place in new)],
+            np.concatenate([self._vectors, more._vectors[new]]),
+        )
+        return more
 
     def __len__(self) -> int:
         return len(self._records)
@@ -57,19 +80,35 @@ class MemoryStore:
         return self._vectors[[self._places[name] for name in ids]]
 
     def search_many(self, queries: Sequence[str], k: int = 5, where: Where | None = None) -> list[list[Found]]:
-        """For each query the k records that fulfil a condition and have the highest cosine, best first."""
+        """For each query the k records that fulfil a condition and have the highest cosine, best first.
+
+        Raises:
+            ValueError, TypeError: as for `Store.search_many`.
+        """
+        asked = check_texts(queries, "query")
+        for i, query in enumerate(asked):
+            if not query.strip():
+                raise ValueError(f"Query {i} is empty; ask for something.")
+        condition(where, self.fields)  # a wrong condition is told before anything is embedded
+        return self.search_vectors(self.embedder.encode(asked), k, where) if asked else []
+
+    def search_vectors(self, vectors: np.ndarray, k: int = 5, where: Where | None = None) -> list[list[Found]]:
+        """What is nearest to each of n ready vectors, an (n, d) array, or (d,) for n = 1; only their directions count.
+
+        Raises:
+            ValueError, TypeError: as for `Store.search_vectors`.
+        """
+        if k < 1:
+            raise ValueError(f"A search needs k >= 1, not {k}.")
         allowed = {record.id for record in self.records(where)}
-        if not queries:
-            return []
-        hits = self._index.search(self.embedder.encode(list(queries)), k if where is None else max(k, len(self)))
-        return [
-            [
-                Found(**asdict(record), score=float(score))
-                for place, score in zip(found.ids, found.scores, strict=True)
-                if (record := self._records[place]).id in allowed
-            ][:k]
-            for found in hits
-        ]
+        hits = self._index.search(vectors, k if where is None else max(k, len(self)))
+        return [self._found(found, allowed)[:k] for found in hits]
+
+    def _found(self, hits: Hits, allowed: Set[str]) -> list[Found]:
+        """The allowed ones of an index's hits; of equal scores the lower id first, as in a `Store`."""
+        pairs = [(self._records[place], float(score)) for place, score in zip(hits.ids, hits.scores, strict=True)]
+        found = [Found(**asdict(record), score=score) for record, score in pairs if record.id in allowed]
+        return sorted(found, key=lambda hit: (-hit.score, hit.id))
 
 
 def _fulfils(record: Record, where: Where | None) -> bool:

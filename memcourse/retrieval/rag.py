@@ -43,7 +43,7 @@ class Answer:
         cut: passages that didn't fit into the window, or whose end didn't.
         prompt: what the model read (for "each", the prompt of the best passage).
         tokens: tokens of all prompts that were read for it, the shared head counted once each.
-        seconds: "retrieve" and "read", each question's share of a batch.
+        seconds: "retrieve" (0 where passages were given) and "read", each question's share of a batch.
     """
 
     question: str
@@ -70,9 +70,9 @@ class RAG:
         lm: the language model; its weights are never changed.
         search: a `Retriever`, or a stage behind one.
         k: passages that are read.
-        read: "together" puts all passages into one prompt. "each" gives every passage a prompt of its own, adds up the
-            weights of equal answers, and takes the heaviest: RAG-Sequence of Lewis et al. (2020), with 1 / rank in the
-            place of a trained retriever's probability.
+        read: "together" puts all passages into one prompt. "each" gives every passage a prompt of its own, adds up
+            weight times mean token probability over equal answers, and takes the heaviest: RAG-Sequence of Lewis et al.
+            (2020), with the weight 1 / rank in the place of a trained retriever's probability.
         abstain_below: the confidence under which nothing is answered; 0 means always answer.
     """
 
@@ -110,7 +110,7 @@ class RAG:
         self.lm, self.search, self.k, self.read, self.abstain_below = lm, search, k, read, abstain_below
         self._room, self._limit = max_new_tokens, limit
         self._head = prompt_head(examples, instruction)
-        assemble(lm, "?", (), head=self._head, room=max_new_tokens, limit=limit)
+        self._fit("?", ())
         # the worked examples run through the model once, for all questions
         self._prefix = lm.prefix(self._head) if self._head else None
 
@@ -128,6 +128,8 @@ class RAG:
             ValueError: an empty question, or one that doesn't fit into the window with the examples.
         """
         asked = check_texts(questions, "question")
+        for question in asked:  # one that doesn't fit is told before anything is searched
+            self._fit(question, ())
         begun = time.perf_counter()
         found = self.search.search(asked, self.k)
         each = (time.perf_counter() - begun) / max(len(asked), 1)
@@ -154,7 +156,7 @@ class RAG:
         ends = [0]
         for group in groups:
             ends.append(ends[-1] + len(group))
-        seconds = {"read": (time.perf_counter() - begun) / max(len(asked), 1)}
+        seconds = {"retrieve": 0.0, "read": (time.perf_counter() - begun) / max(len(asked), 1)}
         return [
             self._answer(question, hits, group, said[a:b], seconds)
             for question, hits, group, (a, b) in zip(asked, found, groups, pairwise(ends), strict=True)
@@ -163,8 +165,10 @@ class RAG:
     def _assembled(self, question: str, hits: Sequence[Ranked]) -> Iterator[Assembled]:
         groups = [[hit] for hit in hits] if self.read == "each" and hits else [hits]
         for group in groups:
-            records = [hit.record for hit in group]
-            yield assemble(self.lm, question, records, head=self._head, room=self._room, limit=self._limit)
+            yield self._fit(question, [hit.record for hit in group])
+
+    def _fit(self, question: str, records: Sequence[Record]) -> Assembled:
+        return assemble(self.lm, question, records, head=self._head, room=self._room, limit=self._limit)
 
     def _answer(
         self, question: str, hits: Sequence[Ranked], parts: Sequence[Assembled], said: Sequence[Generated], seconds: Mapping

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from memcourse.errors import CourseError
 from memcourse.model.batching import check_texts
 from memcourse.retrieval.bm25 import BM25
 from memcourse.retrieval.fusion import reciprocal_rank_fusion
-from memcourse.retrieval.store_rows import Found, Record, Where
+from memcourse.retrieval.store_rows import Found, Record, Where, unit_rows
 from memcourse.retrieval.store_view import Encoder
 
 WAYS = ("fused", "vectors", "words")
-TRIES = 5  # states of a store that are forgotten while they are read, before that is an error
+TRIES = 20  # states of a store that are forgotten while they are read, before that is an error
+_T = TypeVar("_T")
 
 
 class Ranked(NamedTuple):
@@ -36,15 +37,15 @@ class Ranked(NamedTuple):
 class State(Protocol):
     """One state of a collection that doesn't change: a view of a `Store`, or a `MemoryStore`."""
 
-    embedder: Encoder
-
     def records(self, where: Where | None = None) -> list[Record]: ...
     def vectors(self, ids: Sequence[str]) -> np.ndarray: ...
-    def search_many(self, queries: Sequence[str], k: int = 5, where: Where | None = None) -> list[list[Found]]: ...
+    def search_vectors(self, vectors: np.ndarray, k: int = 5, where: Where | None = None) -> list[list[Found]]: ...
 
 
 class Source(Protocol):
     """What a retriever needs: a `Store`, an older view of it, or a `MemoryStore`."""
+
+    embedder: Encoder
 
     @property
     def state(self) -> int: ...
@@ -55,6 +56,15 @@ class Search(Protocol):
     """Anything that ranks passages for questions: a `Retriever`, or a stage that ranks another one's passages anew."""
 
     def search(self, questions: Sequence[str], k: int = 3) -> list[list[Ranked]]: ...
+
+
+class _Seen(NamedTuple):
+    """What is kept of one state: always replaced as a whole, so that threads may share a retriever."""
+
+    number: int
+    state: State
+    records: dict[str, Record]
+    bm25: BM25
 
 
 class Retriever:
@@ -74,8 +84,8 @@ class Retriever:
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth}.")
         self.source, self.how, self.where, self.depth = source, how, where, depth
-        self._number: int | None = None
-        self._refresh()
+        self._seen: _Seen | None = None
+        self._read(lambda seen: None)
 
     def search(self, questions: Sequence[str], k: int = 3) -> list[list[Ranked]]:
         """For each question at most k passages, best first; fewer where fewer fulfil the condition (or share a word).
@@ -90,46 +100,60 @@ class Retriever:
                 raise ValueError(f"Question {i} is empty; ask for something.")
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}.")
+        if not asked:
+            return []
+        # before anything is read: a writer that forgets states leaves little time to read one
+        embedder = self.source.embedder
+        queries = unit_rows(embedder.encode(asked), embedder.dim, "question's vector")
+        return self._read(lambda seen: self._search(seen, asked, queries, k))
+
+    def _read(self, ask: Callable[[_Seen], _T]) -> _T:
+        """Ask the newest state; a newer one where a writer has forgotten it while it was being read."""
         for attempt in range(TRIES):
+            number = self.source.state
             try:
-                self._refresh()
-                return self._search(asked, k) if asked and self._records else [[] for _ in asked]
+                return ask(self._newest(number))
             except (CourseError, ValueError):
-                # a state that was forgotten while it was read; the newest one is taken then
-                if attempt + 1 == TRIES or self.source.state == self._number:
+                if attempt + 1 == TRIES or self.source.state == number:
                     raise
         raise AssertionError("unreachable")
 
-    def _refresh(self) -> None:
-        """Take the newest state of the source where it has changed since the last search."""
-        number = self.source.state
-        if number != self._number:
+    def _newest(self, number: int) -> _Seen:
+        """What was kept, if it is of this state; the source's newest state otherwise."""
+        seen = self._seen
+        if seen is None or seen.number != number:
             state: State = self.source.snapshot()
-            self._records = {record.id: record for record in state.records(self.where)}
-            self._bm25 = BM25([record.text for record in self._records.values()])
-            self._state, self._number = state, number
+            records = {record.id: record for record in state.records(self.where)}
+            seen = _Seen(number, state, records, BM25([record.text for record in records.values()]))
+            self._seen = seen
+        return seen
 
-    def _search(self, asked: Sequence[str], k: int) -> list[list[Ranked]]:
-        depth, names = max(k, self.depth), list(self._records)
+    def _search(self, seen: _Seen, asked: Sequence[str], queries: np.ndarray, k: int) -> list[list[Ranked]]:
+        depth, names = max(k, self.depth), list(seen.records)
         near: list[dict[str, float]] = [{} for _ in asked]
         lexical: list[dict[str, float]] = [{} for _ in asked]
         if self.how != "words":
-            near = [{hit.id: hit.score for hit in hits} for hits in self._state.search_many(asked, depth, self.where)]
+            found = seen.state.search_vectors(queries, depth, self.where)
+            near = [{hit.id: hit.score for hit in hits} for hits in found]
         if self.how != "vectors":
-            hits = self._bm25.search(asked, depth)
-            lexical = [dict(zip((names[i] for i in h.ids), h.scores.tolist(), strict=True)) for h in hits]
+            best = seen.bm25.search(asked, depth)
+            lexical = [dict(zip((names[i] for i in h.ids), h.scores.tolist(), strict=True)) for h in best]
         orders = [list((vectors or words).items()) for vectors, words in zip(near, lexical, strict=True)]
         if self.how == "fused":
             orders = [reciprocal_rank_fusion([list(a), list(b)]) for a, b in zip(near, lexical, strict=True)]
-        return self._ranked(asked, [dict(order[:k]) for order in orders])
+        return _ranked(seen, queries, [dict(order[:k]) for order in orders])
 
-    def _ranked(self, asked: Sequence[str], orders: Sequence[dict[str, float]]) -> list[list[Ranked]]:
-        names = list(dict.fromkeys(name for order in orders for name in order))
-        if not names:
-            return [[] for _ in asked]
-        vectors = dict(zip(names, self._state.vectors(names), strict=True))
-        queries = self._state.embedder.encode(list(asked))
-        return [
-            [Ranked(self._records[name], score, float(vectors[name] @ query)) for name, score in order.items()]
-            for order, query in zip(orders, queries, strict=True)
-        ]
+
+def _ranked(seen: _Seen, queries: np.ndarray, orders: Sequence[dict[str, float]]) -> list[list[Ranked]]:
+    names = list(dict.fromkeys(name for order in orders for name in order))
+    if not names:
+        return [[] for _ in orders]
+    vectors = dict(zip(names, seen.state.vectors(names), strict=True))
+    return [
+        [Ranked(seen.records[name], score, _cosine(vectors[name], query)) for name, score in order.items()]
+        for order, query in zip(orders, queries, strict=True)
+    ]
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return min(1.0, max(-1.0, float(a @ b)))  # two equal unit vectors may round above 1

@@ -2,6 +2,7 @@
 
 from memcourse.world.capitals import Country, load_capitals
 from memcourse.world.cards import CardNote, load_card_notes
+from memcourse.world.changes import Change, changes
 from memcourse.world.choices import (
     DOMAINS,
     ChoiceQuestion,
@@ -26,11 +27,11 @@ from memcourse.world.records import TODAY, Collection, Document, Fact, Passage, 
 from memcourse.world.squad import read_squad
 
 __all__ = [
-    "BACKWARD", "DOMAINS", "FORWARD", "TODAY", "Attribute", "CardNote", "ChoiceQuestion", "Collection", "CommonQuestion",
-    "Contrast", "Country", "Described", "Document", "DomainFact", "Fact", "InventedFact", "LookAlike", "Passage",
-    "PeopleKit", "Person", "PersonQuestion", "PythonReference", "Question", "data_path", "describe_people", "document",
-    "load_capitals", "load_card_notes", "load_common_knowledge", "load_contrasts", "load_domain", "load_everyday_text",
-    "load_invented_facts", "load_python_reference", "load_world", "look_alikes", "make_people", "manifest_sha256",
-    "paragraphs", "read_beir", "read_collection", "read_documents", "read_facts", "read_questions", "read_squad",
-    "worked_examples",
+    "BACKWARD", "DOMAINS", "FORWARD", "TODAY", "Attribute", "CardNote", "Change", "ChoiceQuestion", "Collection",
+    "CommonQuestion", "Contrast", "Country", "Described", "Document", "DomainFact", "Fact", "InventedFact", "LookAlike",
+    "Passage", "PeopleKit", "Person", "PersonQuestion", "PythonReference", "Question", "changes", "data_path",
+    "describe_people", "document", "load_capitals", "load_card_notes", "load_common_knowledge", "load_contrasts",
+    "load_domain", "load_everyday_text", "load_invented_facts", "load_python_reference", "load_world", "look_alikes",
+    "make_people", "manifest_sha256", "paragraphs", "read_beir", "read_collection", "read_documents", "read_facts",
+    "read_questions", "read_squad", "worked_examples",
 ]  # fmt: skip

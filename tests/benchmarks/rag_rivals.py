@@ -10,17 +10,18 @@ Run by hand, with a file of SQuAD's layout: python tests/benchmarks/rag_rivals.p
 from __future__ import annotations
 
 import copy
+import math
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import mean, median
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from transformers import pipeline
 
@@ -28,6 +29,7 @@ from memcourse import metrics, world
 from memcourse.errors import CourseError
 from memcourse.model import Embedder, Example, LanguageModel, completion_prompt, load_embedder, load_lm
 from memcourse.model.catalog import locate
+from memcourse.retrieval import sentences
 
 Answer = Callable[[str], str]
 Chunks = Callable[[], Sequence[tuple[str, str]]]  # (document id, text) of every chunk
@@ -35,6 +37,7 @@ Chunks = Callable[[], Sequence[tuple[str, str]]]  # (document id, text) of every
 TUTORIAL_PROMPT = """You are an assistant that answers questions. Answer the question from the retrieved context below. \
 If you don't know the answer, say that you don't know. Use at most three sentences and be concise.
 Question: {question}\nContext: {context}\nAnswer:"""
+STANDARD_ROOM = 64  # tokens of an answer in up to three sentences
 NEEDED = {
     "langchain": ("langchain_core", "langchain_text_splitters", "langchain_huggingface"),
     "llama_index": ("llama_index.core", "llama_index.llms.huggingface", "llama_index.embeddings.huggingface"),
@@ -163,36 +166,104 @@ def _llama_index_llm(models: Models, chat: bool = False, **options: Any) -> Any:
     )  # fmt: skip
 
 
-def rivals(collection: world.Collection, chunks: Chunks, template: str, models: Models) -> dict[str, Answer]:
-    """Every pipeline by its name, ready to answer."""
+def rivals(
+    collection: world.Collection, chunks: Chunks, template: str, models: Models, *, joiner: str = "\n", plain: bool = True
+) -> dict[str, Answer]:
+    """Every pipeline by its name, ready to answer; `plain` says whether to build the standard ones without chat format too.
+
+    The standard ones may write longer answers, since their prompts ask for sentences.
+    """
+    longer = models._replace(max_new_tokens=STANDARD_ROOM)
+    formats = {", chat format": True} | ({"": False} if plain else {})
     return {
-        "LangChain, standard": langchain_standard(collection, models),
-        "LangChain, standard, chat format": langchain_standard(collection, models, chat=True),
-        "LangChain, equalised": langchain_equalised(chunks, template, models),
-        "LlamaIndex, standard": llama_index_standard(collection, models),
-        "LlamaIndex, standard, chat format": llama_index_standard(collection, models, chat=True),
-        "LlamaIndex, equalised": llama_index_equalised(chunks, template, models),
+        "LangChain, equalised": langchain_equalised(chunks, template, models, joiner=joiner),
+        "LlamaIndex, equalised": llama_index_equalised(chunks, template, models, joiner=joiner),
+        **{
+            f"LangChain, standard{name}": langchain_standard(collection, longer, chat=chat) for name, chat in formats.items()
+        },
+        **{
+            f"LlamaIndex, standard{name}": llama_index_standard(collection, longer, chat=chat)
+            for name, chat in formats.items()
+        },
     }
 
 
+class Row(NamedTuple):
+    """One line of the table; the figures of each question, and those of each block of questions."""
+
+    name: str
+    said: list[str]
+    asked: list[world.Question]
+    seconds: list[float] | None = None  # a question, in each block
+    recall: float | None = None
+
+    def scores(self, metric: Callable[[str, Sequence[str]], float] = metrics.token_f1) -> np.ndarray:
+        return np.array([metric(text, question.answers) for text, question in zip(self.said, self.asked, strict=True)])
+
+    def line(self, against: Sequence[Row] = ()) -> str:
+        """Its figures; against others, the first's F1 minus its own (paired), and its time over each other's."""
+        f1, exact = metrics.bootstrap(self.scores()), self.scores(metrics.exact_match).mean()
+        cells = [f"{self.name:34}{f1.n:5}  {f1.value:.3f} ({f1.low:.3f} to {f1.high:.3f})  {exact:.3f}"]
+        cells.append(" " * 6 if self.recall is None else f"{self.recall:6.3f}")
+        cells.append(f"{np.median(self.seconds):7.3f}" if self.seconds else " " * 7)
+        if against:
+            more = metrics.bootstrap(against[0].scores() - self.scores())
+            cells.append(f"{more.value:+.3f} ({more.low:+.3f} to {more.high:+.3f})")
+            cells += [f"{np.median(np.divide(self.seconds, other.seconds)):7.2f}" for other in against]
+        return "  ".join(cells)
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call gives, and its seconds."""
+    start = time.perf_counter()
+    return work(), time.perf_counter() - start
+
+
+def interleaved(
+    systems: Mapping[str, Callable[[list[str]], list[str]]],
+    questions: Sequence[world.Question],
+    block: int,
+    until: float = math.inf,
+) -> list[Row]:
+    """Each system's answers and seconds, in blocks of questions that all answer in turn, another one first each time.
+
+    No block begins that would end after `until` on the clock of `time.perf_counter`, but the first one does.
+    """
+    rows = {name: Row(name, [], [], []) for name in systems}
+    for answer in systems.values():
+        answer([questions[0].text])  # warms up
+    longest = 0.0
+    for start in range(0, len(questions), block):
+        some, begun = questions[start : start + block], time.perf_counter()
+        if start and begun + longest > until:
+            break
+        for name, row in rows.items():
+            found, seconds = timed(partial(systems[name], [question.text for question in some]))
+            row.said.extend(found)
+            row.asked.extend(some)
+            row.seconds.append(seconds / len(some))
+        rows = dict([*list(rows.items())[1:], *list(rows.items())[:1]])
+        longest = max(longest, time.perf_counter() - begun)
+    return [rows[name] for name in systems]
+
+
 def main(path: Path, n: int = 10) -> None:
-    """One line for each pipeline, over n questions spread over the file, in turn so that a busy moment hits all."""
+    """One line for each pipeline, over n questions spread over the file."""
     torch.set_num_threads(2)
     collection = world.read_squad(path)
     asked = [question for question in collection.questions if question.answers]
-    parts = [(d.id, part) for d in collection.documents for part in re.split(r"(?<=[.!?])\s+", d.text.strip())]
+    parts = [(d.id, part.text.strip()) for d in collection.documents for part in sentences(d.text)]
     examples = [Example("Who built the mill?", "Anna Reed", "The mill was built by Anna Reed in 1874.")]
     template = completion_prompt("{question}", passage="{context}", examples=examples)
     models = Models(load_lm(device="cpu", dtype="float32"), load_embedder(device="cpu"))
     compared = rivals(collection, lambda: parts, template, models)
-    took: dict[str, list[tuple[float, float]]] = {name: [] for name in compared}
-    for question in asked[:: max(1, len(asked) // n)][:n]:
-        for name, answer in compared.items():
-            start = time.perf_counter()
-            found = answer(question.text)
-            took[name].append((time.perf_counter() - start, metrics.token_f1(found, question.answers)))
-    for name, rows in took.items():  # the first question also warms up, so the median of the seconds
-        print(f"{name}: token F1 {mean(f for _, f in rows):.3f}, {median(s for s, _ in rows):.2f} s a question")
+    for row in interleaved(each(compared), asked[:: max(1, len(asked) // n)][:n], 1):
+        print(row.line())
+
+
+def each(pipelines: Mapping[str, Answer]) -> dict[str, Callable[[list[str]], list[str]]]:
+    """The pipelines as systems that answer several questions, one at a time."""
+    return {name: lambda texts, ask=ask: [ask(text) for text in texts] for name, ask in pipelines.items()}
 
 
 if __name__ == "__main__":
