@@ -110,11 +110,7 @@ def test_evidence_is_the_share_of_facts_in_the_documents_that_state_them():
     assert "5 crowns" in mill.text and evidence(BOTH, TABLE, [mill]) == 0, "the right value in the wrong document"
     assert evidence(BOTH, TABLE, [mill, keeper]) == 0.5
     assert evidence(BOTH, TABLE, [record(10, 28)]) == 0, "a value cut apart is no evidence"
-
-
-def test_evidence_takes_whole_words_only():
-    question = replace(BOTH, facts=("geese",))
-    assert "12 geese" in TEXT and evidence(question, TABLE, [record(0, len(TEXT))]) == 0, "2 does not stand in 12"
+    assert evidence(replace(BOTH, facts=("geese",)), TABLE, [record(0, len(TEXT))]) == 0, "2 does not stand in 12"
 
 
 def test_every_fact_of_the_town_is_found_in_the_document_that_states_it():
@@ -152,8 +148,7 @@ TOLL, KEEPER = record(10, 31), record(33, 57)
             answered("Ada", [TOLL, KEEPER], [TOLL, replace(KEEPER, text=KEEPER.text[:-1])], [KEEPER]),
             "model",
         ),  # the name, too
-        # each was read by itself, and another passage's answer won
-        (answered("5 crowns", [TOLL, KEEPER], [TOLL]), "model"),
+        (answered("5 crowns", [TOLL, KEEPER], [TOLL]), "model"),  # read each by itself, and another's answer won
     ],
 )
 def test_a_verdict_names_the_first_part_that_failed(answer, wanted):

@@ -6,6 +6,7 @@ generator together; here, as usual today, both stay as they are. Notebook 06.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -113,6 +114,18 @@ class RAG:
         self._fit("?", ())
         # the worked examples run through the model once, for all questions
         self._prefix = lm.prefix(self._head) if self._head else None
+
+    def using(self, search: Search, k: int | None = None) -> RAG:
+        """The same system behind another search, or with another k; the worked examples are not read again.
+
+        Raises:
+            ValueError: k < 1.
+        """
+        if k is not None and k < 1:
+            raise ValueError(f"k must be at least 1, not {k}.")
+        other = copy.copy(self)
+        other.search, other.k = search, self.k if k is None else k
+        return other
 
     def answer(self, question: str) -> Answer:
         """Retrieve, read and answer; raises what `answer_many` raises."""

@@ -14,7 +14,7 @@ from memcourse.retrieval.chunking import Chunk, sentences
 from memcourse.retrieval.citations import cite
 from memcourse.retrieval.rag import RAG, Answer
 from memcourse.retrieval.retriever import Ranked
-from memcourse.retrieval.store_rows import Record, content_id
+from memcourse.retrieval.store_rows import Piece, Record, content_id
 from memcourse.world.records import Collection, Fact, Question
 
 VERDICTS = ("right", "retrieval", "assembly", "model")
@@ -32,11 +32,28 @@ def documents_of(
 
 def gold_passages(collection: Collection, question: Question) -> list[Ranked]:
     """The relevant passages of a question, as if a perfect search had found them and nothing else."""
-    gold = [collection.passages[name] for name in question.passages]
-    return [
-        Ranked(Record(content_id(p.document, p.start, p.end, p.text), p.document, p.start, p.end, p.text), 1.0, 1.0)
-        for p in gold
-    ]
+    return [_given(collection.passages[name], 0) for name in question.passages]
+
+
+def gold_sentences(collection: Collection, question: Question) -> list[Ranked]:
+    """Of the relevant passages only the sentences that state a fact behind the question, as a perfect search would find.
+
+    A question without facts gets none.
+    """
+    facts = {fact.id: fact for fact in collection.facts if fact.id in question.facts}
+    found = []
+    for gold in gold_passages(collection, question):
+        for piece in sentences(gold.record.text):
+            hit = _given(piece, gold.record.start, gold.record.document)
+            if any(fact.document == hit.record.document and _stands_in(fact.value, [hit.record]) for fact in facts.values()):
+                found.append(hit)
+    return found
+
+
+def _given(piece: Piece, offset: int, document: str = "") -> Ranked:
+    """A piece as if a search had found it; `offset` is where the text begins in whose places start and end are given."""
+    document, start, end = document or getattr(piece, "document", ""), piece.start + offset, piece.end + offset
+    return Ranked(Record(content_id(document, start, end, piece.text), document, start, end, piece.text), 1.0, 1.0)
 
 
 def ranked_passages(collection: Collection, hits: Iterable[Ranked]) -> list[str]:

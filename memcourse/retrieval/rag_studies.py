@@ -18,6 +18,7 @@ from memcourse.retrieval.rag_measures import (
     documents_of,
     evidence,
     gold_passages,
+    gold_sentences,
     judged,
     ranked_passages,
     read_everything,
@@ -57,14 +58,20 @@ def ranking_scores(
 def compare_sources(
     rag: RAG, collection: Collection, questions: Sequence[Question], examples: Sequence[Example], label: Label = silent
 ) -> dict[str, list[dict[str, Any]]]:
-    """The same questions closed book, from what is retrieved, and from the gold passages; rows as `judged` gives them."""
+    """The same questions closed book, from what is retrieved, from the gold passages, and from their telling sentences only.
+
+    Returns:
+        For each of the four the rows that `judged` gives.
+    """
     alone = RAG(rag.lm, rag.search, examples=[example._replace(passage=None) for example in examples])
     nothing: list[list[Ranked]] = [[] for _ in questions]
-    gold = [gold_passages(collection, question) for question in questions]
+    passages = [gold_passages(collection, question) for question in questions]
+    telling = [gold_sentences(collection, question) for question in questions]
     return {
         "closed book": judged(alone, collection, questions, nothing, label("closed book")),
         "RAG": judged(rag, collection, questions, None, label("RAG")),
-        "gold passage": judged(rag, collection, questions, gold, label("gold passage")),
+        "gold passage": judged(rag, collection, questions, passages, label("gold passage")),
+        "gold sentences": judged(rag, collection, questions, telling, label("gold sentences")),
     }
 
 
@@ -87,36 +94,25 @@ def whole_corpus(
 
 
 def compare_k(
-    lm: LanguageModel,
-    search: Search,
-    collection: Collection,
-    questions: Sequence[Question],
-    examples: Sequence[Example],
-    ks: Sequence[int],
-    label: Label = silent,
+    rag: RAG, collection: Collection, questions: Sequence[Question], ks: Sequence[int], label: Label = silent
 ) -> dict[str, list[list[float]]]:
     """For each k the token F1 of every question, and whether all its facts were found."""
     f1, found = [], []
     for k in ks:
-        rows = judged(RAG(lm, search, k=k, examples=examples), collection, questions, None, label(f"k = {k}"))
+        rows = judged(rag.using(rag.search, k), collection, questions, None, label(f"k = {k}"))
         f1.append([row["f1"] for row in rows])
-        hits = search.search(texts_of(questions), k)
+        hits = rag.search.search(texts_of(questions), k)
         found.append([float(x) for x in complete_within(collection, questions, hits, 10**6)])
     return {"f1": f1, "found": found}
 
 
 def compare_searches(
-    lm: LanguageModel,
-    searches: dict[str, Search],
-    collection: Collection,
-    questions: Sequence[Question],
-    examples: Sequence[Example],
-    k: int,
+    rag: RAG, searches: dict[str, Search], collection: Collection, questions: Sequence[Question], k: int
 ) -> dict[str, dict[str, list[float]]]:
     """For several searches: whether all facts are found among k passages, token F1, tokens and seconds of each question."""
     result = {}
     for name, search in searches.items():
-        rows = judged(RAG(lm, search, k=k, examples=examples), collection, questions)
+        rows = judged(rag.using(search, k), collection, questions)
         hits = search.search(texts_of(questions), k)
         result[name] = {
             "found": [float(x) for x in complete_within(collection, questions, hits, 10**6)],
@@ -125,16 +121,14 @@ def compare_searches(
     return result
 
 
-def swap_editions(
-    lm: LanguageModel, store: MemoryStore, changes: Sequence[Change], examples: Sequence[Example], label: Label = silent
-) -> Texts:
+def swap_editions(rag: RAG, store: MemoryStore, changes: Sequence[Change], label: Label = silent) -> Texts:
     """What is said about today from an index with the newer editions of documents, with the older ones, and with both."""
     newer, older = {c.now.document for c in changes}, {c.before.document for c in changes}
     said = {}
     for name, dropped in {"newer": older, "older": newer, "both": set[str]()}.items():
         kept = sorted({record.document for record in store.records()} - dropped)
-        rag = RAG(lm, Retriever(store, where={"document": kept}), k=3, examples=examples)
-        answers = rag.answer_many(texts_of(change.question for change in changes), label(name))
+        system = rag.using(Retriever(store, where={"document": kept}))
+        answers = system.answer_many(texts_of(change.question for change in changes), label(name))
         said[name] = [answer.draft for answer in answers]
     return said
 
@@ -155,11 +149,10 @@ def starve(
 
 
 def poison_study(
-    lm: LanguageModel,
+    rag: RAG,
     store: MemoryStore,
     questions: Sequence[Question],
     claims: Sequence[str],
-    examples: Sequence[Example],
     trusted: Sequence[str],
     label: Label = silent,
 ) -> Texts:
@@ -178,6 +171,6 @@ def poison_study(
         if form == "quiet":
             ways["provenance"] = Retriever(everything, where={"kind": list(trusted)})
         for name, search in ways.items():
-            answers = RAG(lm, search, k=3, examples=examples).answer_many(texts_of(questions), label(f"{form}, {name}"))
+            answers = rag.using(search).answer_many(texts_of(questions), label(f"{form}, {name}"))
             said[f"{form}, {name}"] = [answer.draft for answer in answers]
     return said
