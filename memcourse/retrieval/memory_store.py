@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence, Set
 from dataclasses import asdict
 
@@ -33,9 +34,11 @@ class MemoryStore:
         """
         self.embedder, self.fields = embedder, field_names(fields)
         found, _, self.blank = records_of(documents, self.fields)
-        records = list(found.values())
-        vectors = unit_rows(embedder.encode([r.text for r in records]), embedder.dim, f"vector from {embedder.name}")
-        self._fill(records, vectors)
+        self._fill(list(found.values()), self._embedded(list(found.values())))
+
+    def _embedded(self, records: Sequence[Record]) -> np.ndarray:
+        name = f"vector from {self.embedder.name}"
+        return unit_rows(self.embedder.encode([r.text for r in records]), self.embedder.dim, name)
 
     def _fill(self, records: Sequence[Record], vectors: np.ndarray) -> None:
         order = sorted(
@@ -50,14 +53,21 @@ class MemoryStore:
         """A new store with some documents more; this one stays as it is, and what it holds is not embedded again.
 
         Raises:
-            ValueError, TypeError: as for a new store.
+            ValueError, TypeError: as for a new store of all of them: also for a chunk that is here with other metadata.
         """
-        more = MemoryStore(documents, self.embedder, self.fields)
-        new = [place for place, record in enumerate(more._records) if record.id not in self._places]
-        more._fill(
-            [*self._records, *(more._records[place] for place in new)],
-            np.concatenate([self._vectors, more._vectors[new]]),
-        )
+        found, _, blank = records_of(documents, self.fields)
+        for record in found.values():
+            here = self._records[self._places[record.id]] if record.id in self._places else record
+            if here != record:
+                raise ValueError(
+                    f"Document {record.document!r} is here with the metadata {dict(here.metadata)}, not with "
+                    f"{dict(record.metadata)}; give it the same."
+                )
+        new = [record for record in found.values() if record.id not in self._places]
+        more = copy.copy(self)
+        more.blank = self.blank + blank
+        vectors = [self._vectors, self._embedded(new)] if new else [self._vectors]
+        more._fill([*self._records, *new], np.concatenate(vectors))
         return more
 
     def __len__(self) -> int:

@@ -74,6 +74,7 @@ class RAG:
         read: "together" puts all passages into one prompt. "each" gives every passage a prompt of its own, adds up
             weight times mean token probability over equal answers, and takes the heaviest: RAG-Sequence of Lewis et al.
             (2020), with the weight 1 / rank in the place of a trained retriever's probability.
+        max_new_tokens: room for the answer.
         abstain_below: the confidence under which nothing is answered; 0 means always answer.
     """
 
@@ -109,7 +110,7 @@ class RAG:
         if read not in READINGS:
             raise ValueError(f"Passages are read {' or '.join(READINGS)}, not {read!r}.")
         self.lm, self.search, self.k, self.read, self.abstain_below = lm, search, k, read, abstain_below
-        self._room, self._limit = max_new_tokens, limit
+        self.max_new_tokens, self._limit = max_new_tokens, limit
         self._head = prompt_head(examples, instruction)
         self._fit("?", ())
         # the worked examples run through the model once, for all questions
@@ -164,7 +165,7 @@ class RAG:
         groups = [list(self._assembled(question, hits)) for question, hits in zip(asked, found, strict=True)]
         flat = [part.text for group in groups for part in group]
         said: list[Generated] = self.lm.generate(
-            flat, self._room, stop=["\n"], prefix=self._prefix, scored=True, progress=progress
+            flat, self.max_new_tokens, stop=["\n"], prefix=self._prefix, scored=True, progress=progress
         )
         ends = [0]
         for group in groups:
@@ -181,7 +182,7 @@ class RAG:
             yield self._fit(question, [hit.record for hit in group])
 
     def _fit(self, question: str, records: Sequence[Record]) -> Assembled:
-        return assemble(self.lm, question, records, head=self._head, room=self._room, limit=self._limit)
+        return assemble(self.lm, question, records, head=self._head, room=self.max_new_tokens, limit=self._limit)
 
     def _answer(
         self, question: str, hits: Sequence[Ranked], parts: Sequence[Assembled], said: Sequence[Generated], seconds: Mapping

@@ -63,7 +63,8 @@ def compare_sources(
     Returns:
         For each of the four the rows that `judged` gives.
     """
-    alone = RAG(rag.lm, rag.search, examples=[example._replace(passage=None) for example in examples])
+    blind = [example._replace(passage=None) for example in examples]
+    alone = RAG(rag.lm, rag.search, examples=blind, max_new_tokens=rag.max_new_tokens)
     nothing: list[list[Ranked]] = [[] for _ in questions]
     passages = [gold_passages(collection, question) for question in questions]
     telling = [gold_sentences(collection, question) for question in questions]
