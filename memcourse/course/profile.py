@@ -97,7 +97,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "every_few": (120, 15, 3),  # the same, where each question is asked in many ways
         "whole": (1, 8, 60),  # questions asked with the whole corpus
         "whole_tokens": (300, 2048, 8192),
-        "ks": ((1, 2), (1, 3, 8), (1, 2, 3, 5, 8, 12, 20)),  # sentences in the prompt
+        "ks": ((1, 2), (1, 3, 12), (1, 2, 3, 5, 8, 12, 20)),  # sentences in the prompt
         "two_hop": (1, 12, 18),  # questions
         "changes": (1, 16, 23),  # facts that replaced others
         "poisoned": (1, 8, 80),  # questions with a planted answer

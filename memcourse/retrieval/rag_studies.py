@@ -137,13 +137,12 @@ def swap_editions(rag: RAG, store: MemoryStore, changes: Sequence[Change], label
 def starve(
     rag: RAG, collection: Collection, questions: Sequence[Question], unanswerable: Sequence[Question]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rows for questions as they are, with the documents that they need taken away, and for unanswerable ones."""
+    """Rows for questions with the documents that they need taken away, and for unanswerable ones."""
     without = []
     for question, hits in zip(questions, rag.search.search(texts_of(questions), 10 * rag.k), strict=True):
         needed = {collection.passages[name].document for name in question.passages}
         without.append([hit for hit in hits if hit.record.document not in needed][: rag.k])
     return {
-        "as it is": judged(rag, collection, questions),
         "needed documents removed": judged(rag, collection, questions, without),
         "unanswerable": judged(rag, collection, unanswerable),
     }
