@@ -15,7 +15,7 @@ from memcourse.retrieval import RAG, MemoryStore, Ranked, Record, Retriever, rag
 from memcourse.retrieval.chunking import by_sentences, sentences
 from memcourse.retrieval.citations import cite
 from memcourse.retrieval.poison import FORMS
-from memcourse.retrieval.rag_measures import evidence, gold_passages, gold_sentences, solved_examples
+from memcourse.retrieval.rag_measures import complete_within, evidence, gold_passages, gold_sentences, solved_examples
 from memcourse.world import Collection, Question, changes, document, load_world
 
 from .store_support import Hashed, pieces
@@ -179,7 +179,8 @@ def test_every_search_is_measured_with_the_same_questions(rag, store, read):
     searches = {"fused": rag.search, "words": Retriever(store, "words")}
     result = rag_studies.compare_searches(rag, searches, TOWN, ASKED, 3)
     assert list(result) == list(searches) and rag.k == 2
-    for (name, parts), answers in zip(result.items(), read, strict=True):
+    assert [len(answers) for answers in read] == [1, 2, 1, 2], "one question warms up"
+    for (name, parts), answers in zip(result.items(), read[1::2], strict=True):
         assert set(parts) == {"found", "f1", "tokens", "seconds"} and {len(row) for row in parts.values()} == {2}
         hits = searches[name].search(TEXTS, 3)
         assert [list(answer.retrieved) for answer in answers] == hits
@@ -203,7 +204,7 @@ def test_starved_questions_get_nothing_of_the_documents_they_need(rag, read):
     rows = rag_studies.starve(rag, TOWN, ASKED, unanswerable)
     assert list(rows) == ["needed documents removed", "unanswerable"]
     for question, starved in zip(ASKED, read[0], strict=True):
-        assert not documents([starved]) & needed(question)
+        assert documents([rag.answer(question.text)]) & needed(question) and not documents([starved]) & needed(question)
         records = [hit.record for hit in rag.search.search([question.text], 20)[0]]
         others = [record for record in records if record.document not in needed(question)]
         assert [hit.record for hit in starved.retrieved] == others[:2], "others move up"
@@ -222,3 +223,20 @@ def test_planted_letters_are_found_unless_a_defence_keeps_them_out(rag, store, r
         assert bool(letters) == (name.endswith("no defence") or name == "quiet, sieve"), name
         assert all(letter.metadata == {"kind": "letter"} and question.text in letter.text for letter in letters)
     assert {hit.record.metadata["kind"] for hit in read[-1][0].retrieved} <= set(trusted)
+
+
+def test_every_chunk_size_shows_the_same_characters():
+    fact = next(fact for fact in TOWN.facts if fact.id == ASKED[0].facts[0])
+    text = next(document.text for document in TOWN.documents if document.id == fact.document)
+    end = text.index(fact.value) + len(fact.value)
+    record = Record("a", fact.document, 0, len(text), text)
+    other = Record("b", "elsewhere", 0, 9, "nine char")
+
+    def complete(*records, within):
+        found = [[Ranked(each, 1.0, 1.0) for each in records]]
+        return complete_within(TOWN, ASKED[:1], found, within)
+
+    assert complete(record, within=end) == [1], "a chunk that is longer than what may be shown is cut, not left out"
+    assert complete(record, within=end - 1) == [0]
+    assert complete(other, record, within=end + 9) == [1] and complete(other, record, within=end + 8) == [0]
+    assert complete(record, within=0) == [0]

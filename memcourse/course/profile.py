@@ -94,10 +94,11 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "chunk_sizes": ((0,), (0, 400, 1000), (0, 150, 400, 1000)),  # characters of a chunk; 0 is one sentence
         "characters": (600, 600, 600),  # that every chunk size may show
         "every": (100, 4, 1),  # every how many of the test questions are asked
+        "every_dev": (80, 3, 1),  # the same for the development questions that set a threshold
         "every_few": (120, 15, 3),  # the same, where each question is asked in many ways
-        "whole": (1, 8, 60),  # questions asked with the whole corpus
+        "every_whole": (2, 7, 4),  # the same, among those, with the whole corpus
         "whole_tokens": (300, 2048, 8192),
-        "ks": ((1, 2), (1, 3, 12), (1, 2, 3, 5, 8, 12, 20)),  # sentences in the prompt
+        "ks": ((1, 2), (1, 3, 10), (1, 2, 3, 5, 8, 12, 20)),  # sentences in the prompt
         "two_hop": (1, 12, 18),  # questions
         "changes": (1, 16, 23),  # facts that replaced others
         "poisoned": (1, 8, 80),  # questions with a planted answer

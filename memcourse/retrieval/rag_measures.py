@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from memcourse import metrics
@@ -100,8 +101,8 @@ def complete_within(
 ) -> list[int]:
     """For each question 1 if all its facts stand in the first passages that fit into so many characters, else 0.
 
-    A fair way to compare chunks of different sizes: each size may show the same amount of text. What is found is taken in
-    order, up to the first passage that does not fit any more.
+    A fair way to compare chunks of different sizes: each size shows the same amount of text. What is found is taken in
+    order, and the passage with which the characters run out is cut off there.
 
     Raises:
         ValueError: a question that rests on no facts, or not as many lists of passages as questions.
@@ -111,10 +112,9 @@ def complete_within(
         shown: list[Record] = []
         left = characters
         for hit in hits:
-            left -= len(hit.record.text)
-            if left < 0:
-                break
-            shown.append(hit.record)
+            record, text = hit.record, hit.record.text[: max(left, 0)]
+            shown.append(replace(record, text=text, end=record.start + len(text)))
+            left -= len(text)
         complete.append(int(evidence(question, facts, shown) == 1))
     return complete
 
