@@ -224,3 +224,14 @@ def test_wrong_questions_are_refused_before_any_work(lm, monkeypatch, questions,
 def test_wrong_settings_are_refused(lm, settings, message):
     with pytest.raises(ValueError, match=message):
         RAG(lm, Nothing(), **settings)
+
+
+@READ
+def test_copied_answers_stand_in_what_was_read(lm, retriever, read):
+    rag = RAG(lm, retriever, k=2, read=read, verbatim=True, examples=EXAMPLES, max_new_tokens=N)
+    asked = [*QUESTIONS, "What is the capital of France?"]
+    for answer in rag.answer_many(asked):
+        assert answer.text and answer.citations and all(place.exact for place in answer.citations)
+        assert {place.document for place in answer.citations} <= {record.document for record in answer.used}
+    (nothing,) = rag.read_many(asked[:1], [[]])
+    assert nothing.abstained and nothing.confidence == 0

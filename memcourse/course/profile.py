@@ -93,12 +93,12 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "examples": (2, 8, 16),  # solved questions at the head of the prompt
         "chunk_sizes": ((0,), (0, 400, 1000), (0, 150, 400, 1000)),  # characters of a chunk; 0 is one sentence
         "characters": (600, 600, 600),  # that every chunk size may show
-        "every": (100, 4, 1),  # every how many of the test questions are asked
-        "every_dev": (80, 3, 1),  # the same for the development questions that set a threshold
+        "every": (100, 5, 1),  # every how many of the test questions are asked
+        "every_dev": (80, 4, 1),  # the same for the development questions that set a threshold
         "every_few": (120, 15, 3),  # the same, where each question is asked in many ways
         "every_whole": (2, 7, 4),  # the same, among those, with the whole corpus
-        "whole_tokens": (300, 2048, 8192),
-        "ks": ((1, 2), (1, 3, 10), (1, 2, 3, 5, 8, 12, 20)),  # sentences in the prompt
+        "whole_tokens": (300, 1536, 8192),
+        "ks": ((1, 2), (1, 3, 8), (1, 2, 3, 5, 8, 12, 20)),  # sentences in the prompt
         "two_hop": (1, 12, 18),  # questions
         "changes": (1, 16, 23),  # facts that replaced others
         "poisoned": (1, 8, 80),  # questions with a planted answer

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache
 
 
+SLOT = -1  # stands for a token id where a learnt prefix has none; no model can read it by mistake
+
+
 @dataclass(frozen=True)
 class Prefix:
-    """A text that many prompts begin with, run through the model once.
+    """What many prompts begin with, as keys and values: a text, run through the model once, or slots that were trained.
 
     Attributes:
         owner: the model and number format that computed it; another one refuses it.
-        text: the text itself.
-        ids: its n token ids.
+        text: the text itself; "" if learnt.
+        ids: its n token ids; n times `SLOT` if learnt.
         layers: for each layer the keys and the values, each (1, KV heads, n, head dim). They are never written to:
             every use builds its own cache from them, so a prefix does not grow (the classic bug of reused caches).
+        learnt: whether keys and values were trained (see `memcourse.weights.KVPrefix`) and belong to no text.
     """
 
     owner: str
     text: str
     ids: tuple[int, ...]
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    learnt: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,6 +43,11 @@ class Prefix:
     def nbytes(self) -> int:
         """Bytes that the keys and values take."""
         return sum(tensor.nbytes for pair in self.layers for tensor in pair)
+
+
+def cache_name(model: Any) -> str:
+    """What a transformers model calls its cache, argument and output: 5.24 renamed it, and 5.15 knows only the old name."""
+    return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
 def layers_of(cache: DynamicCache) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from memcourse.model.batching import LOGITS_COST, Batch, check_texts, make_batches
-from memcourse.model.cache import Prefix, cache_from, common_length, layers_of, select_rows
-from memcourse.model.sampling import Generated, picker, stop_ids
+from memcourse.model.cache import Prefix, cache_from, cache_name, common_length, layers_of, select_rows
+from memcourse.model.sampling import Copier, Generated, picker, stop_ids
 from memcourse.progress import Progress
 
 
@@ -23,18 +22,17 @@ class LanguageModel:
         name: the name it was loaded by.
         window: the longest sequence in tokens, prompt and answer together.
         stop_ids: the token ids that end an answer.
+        owner: whose a `Prefix` is: name and number format.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
-        self._owner = f"{name} in {model.dtype}"
+        self.owner = f"{name} in {model.dtype}"
         self.window = int(model.config.max_position_embeddings)
         self.stop_ids = stop_ids(model, tokenizer)
-        # transformers 5.24 renamed the cache, argument and output; the old name warns, and 5.15 knows only it
-        renamed = "cache" in inspect.signature(type(model).forward).parameters
-        self._cache_name = "cache" if renamed else "past_key_values"
+        self._cache_name = cache_name(model)
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.name!r}, {self.n_parameters:,} parameters, {self.model.dtype}, {self.device})"
@@ -67,11 +65,13 @@ class LanguageModel:
         With `after`, an earlier prefix that the text begins with, only what is new is computed (a chat that goes on).
         """
         check_texts([text], "prefix")
+        if after and after.learnt:
+            raise ValueError("A learnt prefix has no text that another could begin with: give the text as a prompt.")
         ids = self.encode(text)
         self._check_window([ids], 0, "Prefix")
         shared = min(common_length(after.ids, ids), len(ids) - 1) if after else 0
         _, out = self._prefill([ids], after, shared)
-        return Prefix(self._owner, text, tuple(ids), layers_of(out[self._cache_name]))
+        return Prefix(self.owner, text, tuple(ids), layers_of(out[self._cache_name]))
 
     @torch.no_grad()
     def generate(
@@ -84,6 +84,7 @@ class LanguageModel:
         temperature: float = 0.0,
         seed: int = 0,
         scored: bool = False,
+        within: Sequence[str] | None = None,
         batch_size: int = 16,
         progress: Progress | None = None,
     ) -> Any:
@@ -95,23 +96,29 @@ class LanguageModel:
         Args:
             max_new_tokens: the longest answer, in tokens; it ends earlier at an end token or a `stop` text.
             stop: texts that end an answer; they are cut off.
-            prefix: a shared beginning from `prefix()`; each prompt continues it, as if both were one text.
+            prefix: a shared beginning from `prefix()`; each prompt continues it, as if both were one text. Or a learnt one
+                (`KVPrefix.as_prefix`), which has no text; the prompt's first token then stands right after its slots.
             temperature: 0 takes the likeliest token; above 0 samples, each row with its own generator (`seed` + row).
             scored: give `Generated` (text, log-probability, tokens) in place of strings.
+            within: for each prompt a text of which the answer must be a run of whole words, the likeliest at each token.
             progress: called with (prompts done, all prompts).
 
         Raises:
             ValueError: an empty prompt or stop text, or a prompt that doesn't fit into the window with its answer.
         """
-        if max_new_tokens < 1 or not 0 <= temperature < float("inf"):
-            raise ValueError("max_new_tokens must be at least 1, and temperature a number from 0 on.")
+        if max_new_tokens < 1 or not 0 <= temperature < float("inf") or (within and temperature):
+            raise ValueError("max_new_tokens must be at least 1, temperature a number from 0 on, and 0 where it copies.")
         stop = check_texts(stop, "stop text")
         single = isinstance(prompts, str)
         rows, shared = self._rows([prompts] if isinstance(prompts, str) else prompts, prefix, max_new_tokens)
+        if within is not None and (isinstance(within, str) or len(within) != len(rows)):
+            raise ValueError(f"within needs a list with one text for each of the {len(rows)} prompts.")
         answers: list[Any] = [None] * len(rows)
         done = 0
         for chosen in make_batches([len(ids) + max_new_tokens for ids in rows], batch_size):
-            pickers = [picker(temperature, seed + i) for i in chosen]
+            pickers: list[Any] = [picker(temperature, seed + i) for i in chosen]
+            if within is not None:
+                pickers = [Copier(within[i], self.tokenizer, self.stop_ids) for i in chosen]
             for i, new in zip(
                 chosen,
                 self._continue([rows[i] for i in chosen], prefix, shared, max_new_tokens, stop, pickers),
@@ -190,15 +197,17 @@ class LanguageModel:
         """Token ids of every prompt (prefix included), and how many leading ids all of them share with the prefix.
 
         Tokenising prefix and prompt as one text, and reusing only the ids that really agree, gives the very tokens
-        that a call without a prefix would have; at least one id is left over, since its logits are needed.
+        that a call without a prefix would have; at least one id is left over, since its logits are needed. A learnt prefix
+        is no text: a prompt after it is tokenised by itself, must not be empty, and shares all of its slots.
         """
         if prefix is not None and not isinstance(prefix, Prefix):
             raise TypeError("A prefix is what prefix(text) returns, not the text itself.")
-        before = prefix.text if prefix else ""
-        rows = [self.encode(before + prompt) for prompt in check_texts(prompts, "prompt", allow_empty=prefix is not None)]
+        before, slots = (prefix.text, prefix.ids if prefix.learnt else ()) if prefix else ("", ())
+        prompts = check_texts(prompts, "prompt", allow_empty=prefix is not None and not prefix.learnt)
+        rows = [[*slots, *self.encode(before + prompt)] for prompt in prompts]
         self._check_window(rows, room, "Prompt")
-        if prefix is None:
-            return rows, 0
+        if prefix is None or prefix.learnt:
+            return rows, len(slots)
         return rows, min((min(common_length(prefix.ids, ids), len(ids) - 1) for ids in rows), default=0)
 
     def _check_window(self, rows: list[list[int]], room: int, what: str) -> None:
@@ -218,8 +227,8 @@ class LanguageModel:
 
     def _prefill(self, rows: list[list[int]], prefix: Prefix | None, shared: int) -> tuple[Batch, Any]:
         """Run the prompts of one batch; returns the batch and the model's output for its last position."""
-        if prefix and prefix.owner != self._owner:
-            raise ValueError(f"This prefix was computed by {prefix.owner}; make it anew with {self._owner}.")
+        if prefix and prefix.owner != self.owner:
+            raise ValueError(f"This prefix was computed by {prefix.owner}; make it anew with {self.owner}.")
         batch = Batch.of([ids[shared:] for ids in rows], self.device, before=shared)
         cache = cache_from(prefix.layers, shared, len(rows)) if prefix and shared else None
         return batch, self._forward(batch, cache, keep=1)
@@ -256,6 +265,7 @@ class LanguageModel:
                 alive = [alive[place] for place in going]
             batch = batch.extended([new[i][-1] for i in alive])
             out = self._forward(batch, cache, keep=1)
+        texts = [getattr(pick, "whole", str)(text) for pick, text in zip(pickers, texts, strict=True)]
         return [Generated(*parts) for parts in zip(texts, sums, counts, strict=True)]
 
     def _score_batch(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -44,3 +45,40 @@ def picker(temperature: float, seed: int) -> Callable[[torch.Tensor], int]:
         return int(torch.multinomial(probabilities, 1, generator=generator))
 
     return sample
+
+
+TRIED = 200  # tokens that are tried, the likeliest first, before a copied answer ends
+
+
+class Copier:
+    """The rule that only copies: the likeliest token with which the answer is still a run of whole words of `source`.
+
+    It compares text, not tokens, so it doesn't matter how the source would be tokenised. The answer ends where the model
+    would end it (an end token or a new line), but never within a word; where nothing fits, it ends as well.
+    """
+
+    def __init__(self, source: str, tokenizer: Any, ends: Collection[int]) -> None:
+        self.source = " ".join(source.split())
+        self.tokenizer, self.ends = tokenizer, ends
+        self._written: list[int] = []
+
+    def __call__(self, logits: torch.Tensor) -> int:
+        before = self.tokenizer.decode(self._written).strip()
+        for token in logits.topk(min(TRIED, len(logits))).indices.tolist():
+            after = self.tokenizer.decode([*self._written, token])
+            if token in self.ends or "\n" in after[len(before) :]:
+                if self._stands(before, whole=True):
+                    return token
+            elif after.strip() != before and self._stands(after):
+                self._written.append(token)
+                return token
+        return next(iter(self.ends))
+
+    def whole(self, text: str) -> str:
+        """The text without its last word, where the limit of tokens cut that word short."""
+        return text if self._stands(text, whole=True) else text.rstrip().rpartition(" ")[0]
+
+    def _stands(self, text: str, whole: bool = False) -> bool:
+        words = " ".join(text.split())
+        pattern = rf"(?<!\w){re.escape(words)}" + (r"(?!\w)" if whole else "")
+        return bool(words) and re.search(pattern, self.source) is not None

@@ -74,6 +74,7 @@ class RAG:
         read: "together" puts all passages into one prompt. "each" gives every passage a prompt of its own, adds up
             weight times mean token probability over equal answers, and takes the heaviest: RAG-Sequence of Lewis et al.
             (2020), with the weight 1 / rank in the place of a trained retriever's probability.
+        verbatim: whether answers are copied: runs of whole words of the passages, so that every citation is exact.
         max_new_tokens: room for the answer.
         abstain_below: the confidence under which nothing is answered; 0 means always answer.
     """
@@ -85,6 +86,7 @@ class RAG:
         *,
         k: int = 3,
         read: str = "together",
+        verbatim: bool = False,
         examples: Sequence[Example] = (),
         instruction: str = "",
         max_new_tokens: int = 16,
@@ -110,7 +112,7 @@ class RAG:
         if read not in READINGS:
             raise ValueError(f"Passages are read {' or '.join(READINGS)}, not {read!r}.")
         self.lm, self.search, self.k, self.read, self.abstain_below = lm, search, k, read, abstain_below
-        self.max_new_tokens, self._limit = max_new_tokens, limit
+        self.verbatim, self.max_new_tokens, self._limit = verbatim, max_new_tokens, limit
         self._head = prompt_head(examples, instruction)
         self._fit("?", ())
         # the worked examples run through the model once, for all questions
@@ -153,7 +155,9 @@ class RAG:
     def read_many(
         self, questions: Sequence[str], found: Sequence[Sequence[Ranked]], progress: Progress | None = None
     ) -> list[Answer]:
-        """Answer from given passages, best first, instead of what a search finds; from none, the model is on its own.
+        """Answer from given passages, best first, instead of what a search finds.
+
+        From none, the model is on its own, and gives no answer if it may only copy.
 
         Raises:
             ValueError: as for `answer_many`, or not as many lists of passages as questions.
@@ -164,9 +168,11 @@ class RAG:
         begun = time.perf_counter()
         groups = [list(self._assembled(question, hits)) for question, hits in zip(asked, found, strict=True)]
         flat = [part.text for group in groups for part in group]
+        sources = [" ".join(record.text for record in part.used) for group in groups for part in group]
         said: list[Generated] = self.lm.generate(
-            flat, self.max_new_tokens, stop=["\n"], prefix=self._prefix, scored=True, progress=progress
-        )
+            flat, self.max_new_tokens, stop=["\n"], prefix=self._prefix, scored=True, progress=progress,
+            within=sources if self.verbatim else None,
+        )  # fmt: skip
         ends = [0]
         for group in groups:
             ends.append(ends[-1] + len(group))

@@ -12,7 +12,11 @@ IGNORED = -100  # a label that doesn't count, as in torch's cross_entropy
 
 
 class Batch(NamedTuple):
-    """Token ids (..., rows, tokens), and labels of the same shape: the ids where they count in the loss, -100 elsewhere."""
+    """Token ids (..., rows, tokens), and labels of the same shape: the ids where they count in the loss, -100 elsewhere.
+
+    For a `Tuned` that begins above the first layer, `ids` holds the hidden states that the layers below gave instead,
+    (rows, tokens, d).
+    """
 
     ids: Tensor
     labels: Tensor
@@ -20,6 +24,11 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         return Batch(self.ids.to(device), self.labels.to(device))
+
+    def share(self, count: int, number: int) -> Batch:
+        """The rows of one of so many processes."""
+        rows = -3 if self.ids.is_floating_point() else -2
+        return Batch(self.ids.tensor_split(count, rows)[number], self.labels.tensor_split(count, -2)[number])
 
 
 def _predictions(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

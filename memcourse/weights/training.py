@@ -52,10 +52,10 @@ def cosine(step: int, steps: int, warmup: float) -> float:
 
 def train(
     model: nn.Module,
-    batch: Callable[[int], Batch],
+    batch: Callable[[int], Any],
     recipe: Recipe,
     *,
-    loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]] = next_token_nll,
+    loss: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] = next_token_nll,
     checkpoint: Path | None = None,
     every: int = 100,
     progress: Progress | None = None,
@@ -67,7 +67,8 @@ def train(
     very weights of one that was not. Under `accelerate launch` every process takes its share of each batch's rows.
 
     Args:
-        batch: gives the batch of a step (0, 1, ...).
+        batch: gives the batch of a step (0, 1, ...), a `Batch` or what has its `share`; or a list of several, which
+            needn't fit into memory at once and give the step that one large batch would, however the labels are spread.
         loss: sum of the loss and number of items for each member, as `next_token_nll` gives them.
         checkpoint: a file to go on from if it is there, written every so many steps and at the end.
         progress: called with (steps done, steps).
@@ -91,11 +92,7 @@ def train(
     model.train()
     prepared = accelerator.prepare(model)
     for step in range(len(losses), recipe.steps):
-        total, count = loss(prepared, _share(batch(step), accelerator))
-        items = accelerator.reduce(count, "sum").clamp(min=1)
-        # gradients are averaged over processes, but the loss is one sum over all of them
-        accelerator.backward((total / items).sum() * accelerator.num_processes)
-        losses.append(accelerator.reduce(total.detach(), "sum") / items)
+        losses.append(_backward(prepared, batch(step), loss, accelerator, weights))
         clip_each(weights, recipe.clip, members)
         _update(optimizer, weights, rates * cosine(step, recipe.steps, recipe.warmup))
         if (step + 1) % every == 0 or step + 1 == recipe.steps:
@@ -134,11 +131,29 @@ def _update(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], r
         torch.lerp(old, weight, rates.view(-1, *[1] * (weight.dim() - 1)).to(weight.dtype), out=weight)
 
 
-def _share(batch: Batch, accelerator: Any) -> Batch:
+def _backward(model: nn.Module, batch: Any, loss: Any, accelerator: Any, weights: Sequence[Tensor]) -> Tensor:
+    """Leave the gradients of a step's mean loss in the weights and return that loss, (members,)."""
+    parts = batch if isinstance(batch, list) else [batch]
+    sums, counts = [], []
+    for part in parts:
+        total, count = loss(model, _share(part, accelerator))
+        sums.append(accelerator.reduce(total.detach(), "sum"))
+        counts.append(accelerator.reduce(count, "sum"))
+        # gradients are averaged over processes, but the loss is one sum over all of them
+        scale = counts[0].clamp(min=1) if len(parts) == 1 else torch.ones_like(total)
+        accelerator.backward((total / scale).sum() * accelerator.num_processes)
+    items = torch.stack(counts).sum(0).clamp(min=1)
+    if len(parts) > 1:  # only now is it known by how many labels to divide: a mean of means would weigh short parts more
+        for weight in weights:
+            if weight.grad is not None:
+                weight.grad.div_(items.view(-1, *[1] * (weight.dim() - 1)))
+    return torch.stack(sums).sum(0) / items
+
+
+def _share(batch: Any, accelerator: Any) -> Any:
     """This process's rows of a batch."""
-    if accelerator.num_processes == 1:
-        return batch
-    return Batch(*(part.tensor_split(accelerator.num_processes, dim=-2)[accelerator.process_index] for part in batch))
+    count = accelerator.num_processes
+    return batch if count == 1 else batch.share(count, accelerator.process_index)
 
 
 def _check(recipe: Recipe, weights: Sequence[nn.Parameter], members: int) -> None:

@@ -29,6 +29,7 @@ EXAMPLES = 16
 SHORT = 25  # characters that an example's answer must stay below
 ONE_BY_ONE = 20
 COMPARED = 100  # test questions for the right sentence and the closed book
+WAYS = ("each", "together", "each, verbatim", "together, verbatim")
 BLOCK = 10  # questions that each system answers in turn, so that a busy moment hits all of them
 
 
@@ -40,8 +41,9 @@ class Setting(NamedTuple):
     search: Retriever
     collection: world.Collection
 
-    def rag(self, examples: Sequence[Example], read: str, k: int = 3) -> RAG:
-        return RAG(self.lm, self.search, k=k, read=read, examples=examples)
+    def rag(self, examples: Sequence[Example], way: str, k: int = 3) -> RAG:
+        read, _, verbatim = way.partition(", ")
+        return RAG(self.lm, self.search, k=k, read=read, verbatim=bool(verbatim), examples=examples)
 
 
 def main(path: Path, *, n: int, draws: int, dev: int, rivals: int, minutes: float, plain: bool) -> None:
@@ -58,12 +60,12 @@ def main(path: Path, *, n: int, draws: int, dev: int, rivals: int, minutes: floa
     documents = [(d.id, [chunk for p in d.passages for chunk in placed(p)], None) for d in collection.documents]
     store = MemoryStore(documents, load_embedder(device="cpu"))
     setting = Setting(load_lm(device="cpu", dtype="float32"), store, Retriever(store), collection)
-    examples, read = chosen(setting, others, draws, dev)
+    examples, way = chosen(setting, others, draws, dev)
     print(f"{time.perf_counter() - begun:.0f} s until the choice was made; {torch.get_num_threads()} threads", flush=True)
-    rows = tested(setting, test, examples, read)
+    rows = tested(setting, test, examples, way)
     print(f"{time.perf_counter() - begun:.0f} s until the test was done", flush=True)
     until = begun + 60 * minutes
-    beside = compared(setting, test[:rivals], examples, read, until, plain) if rivals > 0 else []
+    beside = compared(setting, test[:rivals], examples, way, until, plain) if rivals > 0 else []
     print(f"{'':34}{'n':>5}  {'token F1 (95 % interval)':24}  EM     recall  seconds", end="  ")
     print("ours - its F1              time / ours, / ours in a batch" if beside else "")
     for place, row in enumerate([*rows, *beside]):
@@ -84,17 +86,17 @@ def chosen(setting: Setting, others: Sequence[world.Question], draws: int, dev: 
         raise SystemExit(f"Only {len(pool)} questions can serve as worked examples; {EXAMPLES} are needed. Lower --dev.")
     drawn = [random.Random(seed).sample(pool, EXAMPLES) for seed in range(draws)]
 
-    def f1(examples: Sequence[Example], read: str, k: int) -> float:
-        answers = setting.rag(examples, read, k).answer_many([question.text for question in scored_on])
+    def f1(examples: Sequence[Example], way: str, k: int) -> float:
+        answers = setting.rag(examples, way, k).answer_many([question.text for question in scored_on])
         return float(Row("", [answer.text for answer in answers], scored_on).scores().mean())
 
     # from one passage both ways of reading are the same, and the cheapest
     values = [f1(examples, "each", 1) for examples in drawn]
     best = drawn[int(np.argmax(values))]
-    ways = {read: f1(best, read, 3) for read in ("each", "together")}
+    ways = {way: f1(best, way, 3) for way in WAYS}
     print(f"Token F1 of {draws} draws of examples, k = 1, {dev} questions: {', '.join(f'{v:.3f}' for v in values)}")
-    print(f"Examples {[e.answer for e in best]}; with them and k = 3: {', '.join(f'{r} {v:.3f}' for r, v in ways.items())}")
-    return best, max(ways, key=lambda read: ways[read])
+    print(f"Examples {[e.answer for e in best]}; with them and k = 3: {'; '.join(f'{w} {v:.3f}' for w, v in ways.items())}")
+    return best, max(ways, key=lambda way: ways[way])
 
 
 def solved(setting: Setting, questions: Sequence[world.Question]) -> list[Example]:
@@ -106,9 +108,9 @@ def solved(setting: Setting, questions: Sequence[world.Question]) -> list[Exampl
     return [e for e in made if len(e.answer) < SHORT and not set("{}") & set(e.question + e.answer + str(e.passage))]
 
 
-def tested(setting: Setting, test: Sequence[world.Question], examples: Sequence[Example], read: str) -> list[Row]:
+def tested(setting: Setting, test: Sequence[world.Question], examples: Sequence[Example], way: str) -> list[Row]:
     """The test in a batch and one by one, and the same model with the right sentence and with no passage at all."""
-    rag, texts = setting.rag(examples, read), [question.text for question in test]
+    rag, texts = setting.rag(examples, way), [question.text for question in test]
     rag.answer(texts[0])  # warms up
     answers, took = timed(partial(rag.answer_many, texts))
     recall = np.mean([holds(answer, question.answers) for answer, question in zip(answers, test, strict=True)])
@@ -116,10 +118,11 @@ def tested(setting: Setting, test: Sequence[world.Question], examples: Sequence[
     some, texts = test[:COMPARED], texts[:COMPARED]
     right = rag.read_many(texts, [gold(setting.collection, question) for question in some])
     # without a passage in its examples, or it would look for one
-    closed = setting.rag([e._replace(passage=None) for e in examples], read).read_many(texts, [[] for _ in texts])
+    closed_book = setting.rag([e._replace(passage=None) for e in examples], way.partition(", ")[0])
+    closed = closed_book.read_many(texts, [[] for _ in texts])
     return [
-        Row(f"RAG, {read}, batch", [answer.text for answer in answers], test, [took / len(test)], float(recall)),
-        Row(f"RAG, {read}, one by one", [a.text for a, _ in alone], test[: len(alone)], [seconds for _, seconds in alone]),
+        Row(f"RAG, {way}, batch", [answer.text for answer in answers], test, [took / len(test)], float(recall)),
+        Row(f"RAG, {way}, one by one", [a.text for a, _ in alone], test[: len(alone)], [seconds for _, seconds in alone]),
         Row("right sentence", [answer.text for answer in right], some),
         Row("closed book", [answer.text for answer in closed], some),
     ]
@@ -140,10 +143,10 @@ def gold(collection: world.Collection, question: world.Question) -> list[Ranked]
 
 
 def compared(
-    setting: Setting, test: Sequence[world.Question], examples: Sequence[Example], read: str, until: float, plain: bool
+    setting: Setting, test: Sequence[world.Question], examples: Sequence[Example], way: str, until: float, plain: bool
 ) -> list[Row]:
     """Ours one by one and in batches of a block, then each framework's; no block begins that would end after `until`."""
-    rag = setting.rag(examples, read)
+    rag = setting.rag(examples, way)
     chunks = [(record.document, record.text.strip()) for record in setting.store.records()]
     template = completion_prompt("{question}", passage="{context}", examples=examples)
     models = Models(setting.lm, setting.store.embedder)
