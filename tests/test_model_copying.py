@@ -77,3 +77,20 @@ def test_a_word_that_the_limit_cut_short_is_left_out(lm):
     for room in range(1, 9):
         text = lm.generate(prompt, room, stop=["\n"], within=[SOURCE])
         assert not text.strip() or whole_words(text, SOURCE)
+
+
+def test_a_space_of_its_own_is_taken_before_numbers_only(lm):
+    assert lm.encode(" 12") == [*lm.encode(" "), *lm.encode("1"), *lm.encode("2")]
+    prompt = "Passage: {}\nQuestion: How many boats?\nAnswer:"
+    for source in ("12 boats lie there.", "There lie 12 boats.", "Of these, (33) lie there."):
+        assert re.fullmatch(r" ?\(?(12|33)\D*", lm.generate(prompt.format(source), 6, stop=["\n"], within=[source]))
+    rule = Copier("The harbour is 9 metres deep.", lm.tokenizer, lm.stop_ids)
+    assert [rule._before_number(words) for words in ("", "harbour is", "The", "9", "deep.")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    rule._written = lm.encode(" ")
+    assert not rule._before_number("")

@@ -173,6 +173,9 @@ def test_more_passages_never_hold_fewer_facts(rag, read):
     assert found.shape == (3, 2) and (np.diff(found, axis=0) >= 0).all() and found[0].sum() < found[-1].sum()
     drafts = [[answer.draft for answer in call] for call in read]
     assert result["f1"] == [[token_f1(a, q.answers) for a, q in zip(row, ASKED, strict=True)] for row in drafts]
+    known = {2: [{"f1": 0.25}, {"f1": 0.5}]}
+    again = rag_studies.compare_k(rag, TOWN, ASKED, ks, known=known)
+    assert again["f1"] == [result["f1"][0], [0.25, 0.5], result["f1"][2]] and again["found"] == result["found"]
 
 
 def test_every_search_is_measured_with_the_same_questions(rag, store, read):

@@ -19,8 +19,9 @@ from memcourse.model.size import weights_sha256
 from memcourse.weights.adapters import adapter_bytes, base_sha256, load_adapter, save_adapter
 from memcourse.weights.lora import add_lora, lora_weights, put_lora, remove_lora
 from memcourse.weights.prefix import KVPrefix, with_prefix
-from tests.adapter_support import random_ids, small_llama
-from tests.conftest import ROOT
+
+from .adapter_support import random_ids, small_llama
+from .conftest import ROOT
 
 TOKENIZER = SimpleNamespace(eos_token_id=2, convert_tokens_to_ids=lambda token: None)
 FRESH = """

@@ -30,8 +30,9 @@ from memcourse.weights import (
 )  # fmt: skip
 from memcourse.weights.adapters import adapter_bytes, load_adapter, save_adapter
 from memcourse.weights.lora import lora_weights
-from tests.adapter_support import small_llama
-from tests.test_weights_adapter_files import adapted, bare, config_of
+
+from .adapter_support import small_llama
+from .test_weights_adapter_files import adapted, bare, config_of
 
 SHAPE = GPTShape(vocab=20, d=16, layers=2, heads=2, d_ff=20, window=10)
 

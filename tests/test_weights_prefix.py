@@ -10,8 +10,9 @@ from memcourse.model import seed_everything
 from memcourse.model.cache import layers_of
 from memcourse.weights.prefix import KVPrefix, refuse_checkpointing, with_prefix
 from memcourse.weights.tuned import Tuned, lower_states
-from tests.adapter_support import random_ids, small_llama, small_lm
-from tests.model_support import as_ids
+
+from .adapter_support import random_ids, small_llama, small_lm
+from .model_support import as_ids
 
 TEXT = "In the old town of Port Sable, the harbour master keeps a list of every ship that ever came in from the north."
 PLAIN = "The museum is open from nine to five. Visitors who come in the morning can join a tour through the whole house."

@@ -93,7 +93,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "examples": (2, 8, 16),  # solved questions at the head of the prompt
         "chunk_sizes": ((0,), (0, 400, 1000), (0, 150, 400, 1000)),  # characters of a chunk; 0 is one sentence
         "characters": (600, 600, 600),  # that every chunk size may show
-        "every": (100, 5, 1),  # every how many of the test questions are asked
+        "every": (100, 4, 1),  # every how many of the test questions are asked
         "every_dev": (80, 4, 1),  # the same for the development questions that set a threshold
         "every_few": (120, 15, 3),  # the same, where each question is asked in many ways
         "every_whole": (2, 7, 4),  # the same, among those, with the whole corpus

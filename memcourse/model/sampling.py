@@ -69,7 +69,7 @@ class Copier:
             if token in self.ends or "\n" in after[len(before) :]:
                 if self._stands(before, whole=True):
                     return token
-            elif after.strip() != before and self._stands(after):
+            elif self._before_number(before) if after.strip() == before else self._stands(after):
                 self._written.append(token)
                 return token
         return next(iter(self.ends))
@@ -77,6 +77,15 @@ class Copier:
     def whole(self, text: str) -> str:
         """The text without its last word, where the limit of tokens cut that word short."""
         return text if self._stands(text, whole=True) else text.rstrip().rpartition(" ")[0]
+
+    def _before_number(self, before: str) -> bool:
+        """Whether a space may follow by itself: once, where the source goes on with what is no letter.
+
+        Tokenizers write a space before digits as a token of its own; before a letter it would be a dead end.
+        """
+        if self.tokenizer.decode(self._written[-1:]).isspace():
+            return False
+        return re.search(rf"(?<!\w){re.escape(' '.join(before.split()))}\s*(?<!\S)[^a-zA-Z\s]", self.source) is not None
 
     def _stands(self, text: str, whole: bool = False) -> bool:
         words = " ".join(text.split())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from memcourse import metrics
@@ -96,12 +96,21 @@ def whole_corpus(
 
 
 def compare_k(
-    rag: RAG, collection: Collection, questions: Sequence[Question], ks: Sequence[int], label: Label = silent
+    rag: RAG,
+    collection: Collection,
+    questions: Sequence[Question],
+    ks: Sequence[int],
+    label: Label = silent,
+    known: Mapping[int, Sequence[Mapping[str, Any]]] | None = None,
 ) -> dict[str, list[list[float]]]:
-    """For each k the token F1 of every question, and whether all its facts were found."""
+    """For each k the token F1 of every question, and whether all its facts were found.
+
+    Args:
+        known: rows of `judged` for these questions, by k, where they are there already.
+    """
     f1, found = [], []
     for k in ks:
-        rows = judged(rag.using(rag.search, k), collection, questions, None, label(f"k = {k}"))
+        rows = (known or {}).get(k) or judged(rag.using(rag.search, k), collection, questions, None, label(f"k = {k}"))
         f1.append([row["f1"] for row in rows])
         hits = rag.search.search(texts_of(questions), k)
         found.append([float(x) for x in complete_within(collection, questions, hits, 10**6)])
