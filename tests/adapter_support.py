@@ -9,19 +9,19 @@ from memcourse.model import seed_everything
 from memcourse.model.lm import LanguageModel
 
 
-def small_llama(seed: int = 0, vocab: int = 64) -> LlamaForCausalLM:
+def small_llama(seed: int = 0, vocab: int = 64, window: int = 64) -> LlamaForCausalLM:
     """Four layers of width 32, in evaluation mode, frozen."""
     seed_everything(seed)
     config = LlamaConfig(
         vocab_size=vocab, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.3,
+        num_key_value_heads=2, max_position_embeddings=window, tie_word_embeddings=True, initializer_range=0.3,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval().requires_grad_(False)
 
 
-def small_lm(lm: LanguageModel, seed: int = 0) -> LanguageModel:
+def small_lm(lm: LanguageModel, seed: int = 0, window: int = 64) -> LanguageModel:
     """The same with the tokenizer of the course's model."""
-    return LanguageModel(small_llama(seed, lm.model.config.vocab_size), lm.tokenizer, "small")
+    return LanguageModel(small_llama(seed, lm.model.config.vocab_size, window), lm.tokenizer, "small")
 
 
 def random_ids(rows: int = 3, tokens: int = 9, vocab: int = 64, seed: int = 0) -> torch.Tensor:

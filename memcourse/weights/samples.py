@@ -57,8 +57,8 @@ class Encoded(NamedTuple):
         return sum(label != IGNORED for row in self.rows for label in row.labels[1:])
 
 
-def encode_samples(lm: LanguageModel, samples: Iterable[Sample], most: int = 512) -> Encoded:
-    """Tokenise texts for training, each row of at most `most` tokens.
+def encode_samples(lm: LanguageModel, samples: Iterable[Sample], most: int | None = None) -> Encoded:
+    """Tokenise texts for training, each row of at most `most` tokens (512 by default, or the window if it is smaller).
 
     Prompt and answer are tokenised apart, as in `LanguageModel.score`, so an answer after a prompt usually begins with a
     space. Each answer gets exactly one end token, which counts. A prompt that is too long loses its beginning, since its
@@ -68,6 +68,7 @@ def encode_samples(lm: LanguageModel, samples: Iterable[Sample], most: int = 512
     Raises:
         ValueError: an empty answer, fewer than 3 tokens a row, or nothing that could be trained on.
     """
+    most = min(512, lm.window) if most is None else most
     if not 3 <= most <= lm.window:
         raise ValueError(f"A row needs between 3 tokens and the {lm.window:,} of the model's window, not {most}.")
     end = int(lm.tokenizer.eos_token_id)
