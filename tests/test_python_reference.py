@@ -85,7 +85,7 @@ def test_an_answer_stands_in_each_relevant_passage_and_a_topic_of_the_question_h
     passages = [REFERENCE.passages[name] for name in question.passages]
     assert all(any(answer in one_line(passage.text) for answer in question.answers) for passage in passages)
     assert {passage.document for passage in passages} & set(row["topics"])
-    assert 1 <= len({one_line(passage.text) for passage in passages}) <= 3, "the answer would be everywhere"
+    assert 1 <= len({one_line(passage.text) for passage in passages}) <= 4, "the answer would be everywhere"
 
 
 @ASKED

@@ -96,7 +96,7 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "every": (100, 4, 1),  # every how many of the test questions are asked
         "every_dev": (80, 4, 1),  # the same for the development questions that set a threshold
         "every_few": (120, 15, 3),  # the same, where each question is asked in many ways
-        "every_whole": (2, 7, 4),  # the same, among those, with the whole corpus
+        "every_whole": (7, 7, 4),  # the same, among those, with the whole corpus
         "whole_tokens": (300, 1536, 8192),
         "ks": ((1, 2), (1, 3, 8), (1, 2, 3, 5, 8, 12, 20)),  # sentences in the prompt
         "two_hop": (1, 12, 18),  # questions
