@@ -1,4 +1,4 @@
-"""A random decoder of Llama's build, small enough to train in a test."""
+"""Random models that are small enough to train in a test: a decoder of Llama's build, and a TinyGPT."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from memcourse.model import seed_everything
 from memcourse.model.lm import LanguageModel
+from memcourse.weights import GPTShape, TinyGPT
 
 
 def small_llama(seed: int = 0, vocab: int = 64, window: int = 64) -> LlamaForCausalLM:
@@ -27,3 +28,17 @@ def small_lm(lm: LanguageModel, seed: int = 0, window: int = 64) -> LanguageMode
 def random_ids(rows: int = 3, tokens: int = 9, vocab: int = 64, seed: int = 0) -> torch.Tensor:
     """(rows, tokens) token ids."""
     return torch.randint(1, vocab, (rows, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+SHAPE = GPTShape(vocab=20, d=16, layers=2, heads=2, d_ff=20, window=10)
+
+
+def fresh(seed: int = 0) -> TinyGPT:
+    """A TinyGPT of that shape."""
+    seed_everything(seed)
+    return TinyGPT(SHAPE)
+
+
+def ids(rows: int = 6) -> torch.Tensor:
+    """(rows, 10) token ids for it."""
+    return torch.randint(20, (rows, 10), generator=torch.Generator().manual_seed(0))

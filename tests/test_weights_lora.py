@@ -7,7 +7,6 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from memcourse.model import seed_everything
-from memcourse.weights.gpt import GPTShape, TinyGPT
 from memcourse.weights.lora import (
     LoRALinear,
     add_lora,
@@ -21,18 +20,7 @@ from memcourse.weights.lora import (
 from memcourse.weights.loss import Batch
 from memcourse.weights.training import Recipe, train
 
-from .adapter_support import random_ids, small_llama
-
-SHAPE = GPTShape(vocab=20, d=16, layers=2, heads=2, d_ff=20, window=10)
-
-
-def fresh(seed: int = 0) -> TinyGPT:
-    seed_everything(seed)
-    return TinyGPT(SHAPE)
-
-
-def ids(rows: int = 6) -> torch.Tensor:
-    return torch.randint(20, (rows, 10), generator=torch.Generator().manual_seed(0))
+from .adapter_support import fresh, ids, random_ids, small_llama
 
 
 def filled(model, scale: float = 0.1, seed: int = 1):
