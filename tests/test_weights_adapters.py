@@ -1,4 +1,4 @@
-"""The memory layer finds what brute force finds; only what may change changes; adapters are saved whole or not at all."""
+"""The memory layer finds what brute force finds, and only what may change changes."""
 
 from __future__ import annotations
 
