@@ -117,6 +117,17 @@ def test_an_end_token_ends_the_answer_and_is_no_part_of_it(monkeypatch):
     assert lm.generate([PROMPTS[0]] * 2 + [PROMPTS[1]], 8)[0].split() == ids[: ids.index(ids[3])]
 
 
+def test_rows_that_leave_the_batch_are_told():
+    """Row 1 ends first, at an end token; then 0 and 3 together, one at a stop text; 4 before 2, which fills the limit."""
+    lm, told = tiny_lm(), []
+    a, b, end = lm.encode("a")[0], lm.encode("b")[0], min(lm.stop_ids)
+    scripts = [iter(tokens) for tokens in ([a, a, end], [a, end], [a] * 5, [a, a, b], [a, a, a, end])]
+    pickers = [lambda logits, script=script: next(script) for script in scripts]
+    said = lm._continue([[a] * n for n in (3, 1, 2, 4, 2)], None, 0, 5, ["b"], pickers, told.append)
+    assert [one.text for one in said] == ["aa", "a", "aaaaa", "aa", "aaa"]
+    assert told == [[0, 2, 3, 4], [2, 4], [2]]
+
+
 def test_stop_ids_are_the_end_tokens_of_tokenizer_and_model_and_nothing_else(lm, monkeypatch):
     assert lm.tokenizer.convert_ids_to_tokens(sorted(lm.stop_ids)) == ["<|endoftext|>", "<|im_end|>"]
     model, tokenizer = tiny_llama(), smollm_tokenizer()

@@ -11,7 +11,7 @@ from memcourse.weights.finetune import finetune, first_trained
 from memcourse.weights.lora import lora_layers
 from memcourse.weights.loss import next_token_nll
 from memcourse.weights.prefix import KVPrefix
-from memcourse.weights.probes import Probe
+from memcourse.weights.probes import Asked
 from memcourse.weights.samples import Sample, encode_samples, padded
 from memcourse.weights.training import Recipe
 
@@ -27,10 +27,12 @@ def small(lm):
 
 @pytest.fixture(scope="module")
 def exam(small):
-    probe = Probe(small, ["Tokyo is in", "Water is"], [["Japan", "Italy"], ["wet", "dry"]], ["Bread is baked in an oven."])
-    prompts = ["Question: How long is the quay?\nAnswer:", "Question: What does a kite cost?\nAnswer:"]
-    choices = [["90 metres", "12 metres"], ["7 crowns", "33 crowns"]]
-    return Exam(small, TEXT, prompts, choices, [0, 1], probe, [0, 0], "Write a poem about the quay.", tokens=6)
+    asked = [
+        Asked("Question: How long is the quay?\nAnswer:", ["90 metres", "12 metres"], 0),
+        Asked("Question: What does a kite cost?\nAnswer:", ["7 crowns", "33 crowns"], 1),
+    ]
+    common = [Asked("Tokyo is in", ["Japan", "Italy"], 0), Asked("Water is", ["wet", "dry"], 0)]
+    return Exam(small, TEXT, asked, common, ["Bread is baked in an oven."], "Write a poem about the quay.", tokens=6)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -11,7 +11,7 @@ from memcourse.model import seed_everything
 from memcourse.weights.finetune import finetune, first_trained, put_back, train_fully
 from memcourse.weights.lora import add_lora
 from memcourse.weights.loss import IGNORED, Batch, next_token_nll
-from memcourse.weights.probes import Probe, likelier
+from memcourse.weights.probes import Asked, Probe, graded
 from memcourse.weights.samples import Row, Sample, bucketed, encode_samples, padded
 from memcourse.weights.training import Recipe, train
 from memcourse.weights.tuned import Tuned, counted_nll, lower_states
@@ -155,17 +155,20 @@ def test_only_decoders_of_llamas_build_are_taken():
         Tuned(small_llama(), 4)
 
 
-PROMPTS = ["The capital of France is", "A kite is sold for"]
-CHOICES = [["Paris", "Rome"], ["33 crowns", "7", "many coins"]]
+ASKED = [
+    Asked("The capital of France is", ["Paris", "Rome"], 0),
+    Asked("A kite is sold for", ["33 crowns", "7", "many coins"], 1),
+]
 
 
 def test_a_probe_scores_as_the_model_does(lm):
-    probe = Probe(lm, PROMPTS, CHOICES, ["Water boils in a kettle.", "Bread is baked."])
-    wanted = lm.score(PROMPTS, [[f" {choice}" for choice in some] for some in CHOICES])
+    probe = Probe(lm, ASKED, ["Water boils in a kettle.", "Bread is baked."])
+    wanted = lm.score([q.prompt for q in ASKED], [[f" {choice}" for choice in q.choices] for q in ASKED])
     for start in (0, 20, 20):  # the second time from what is kept
         for found, row in zip(probe.scores(start=start), wanted, strict=True):
             assert found == pytest.approx(row, abs=2e-3)
-    assert likelier(probe.scores(), [0, 1])[0] == 0
+    found = graded(probe.scores(), ASKED)
+    assert found["rank"][0] == 0 and found["logprob"] == pytest.approx([wanted[0][0], wanted[1][1]], abs=2e-3)
     rows = encode_samples(lm, [Sample("", "Water boils in a kettle."), Sample("", "Bread is baked.")]).rows
     nll, count = next_token_nll(lm.model, padded(rows))
     assert probe.text_loss() == pytest.approx(float(nll.detach() / count), rel=1e-4)
@@ -173,7 +176,7 @@ def test_a_probe_scores_as_the_model_does(lm):
 
 
 def test_a_probe_sees_what_was_trained(small, lm):
-    probe = Probe(small, ["The pet of Iris is a"], [["horse", "cat", "sea lion"]])
+    probe = Probe(small, [Asked("The pet of Iris is a", ["horse", "cat", "sea lion"], 0)])
     before = probe.scores(start=2)
     upper_lora(small)
     assert probe.scores(start=2)[0] == pytest.approx(before[0]), "an adapter begins as nothing"
@@ -183,15 +186,17 @@ def test_a_probe_sees_what_was_trained(small, lm):
 
 
 def test_rank_counts_the_choices_that_are_as_likely():
-    assert likelier([[-1.0, -2.0, -3.0], [-5.0, -1.0, -5.0], [-2.0, -2.0, -9.0]], [0, 0, 1]) == [0, 2, 1]
+    asked = [Asked("?", "abc", gold) for gold in (0, 0, 1)]
+    found = graded([[-1.0, -2.0, -3.0], [-5.0, -1.0, -5.0], [-2.0, -2.0, -9.0]], asked)
+    assert found == {"rank": [0, 2, 1], "logprob": [-1.0, -5.0, -2.0]}
 
 
-@pytest.mark.parametrize(("prompts", "choices"), [(["a"], []), ([" "], [["b"]]), (["a"], [["b", ""]]), (["a"], [[]])])
-def test_a_probe_without_question_or_choice_is_refused(lm, prompts, choices):
-    with pytest.raises(ValueError, match="none may be missing or empty"):
-        Probe(lm, prompts, choices)
+@pytest.mark.parametrize("asked", [Asked(" ", ["b"], 0), Asked("a", ["b", ""], 0), Asked("a", [], 0), Asked("a", ["b"], 1)])
+def test_a_probe_without_question_or_choice_is_refused(lm, asked):
+    with pytest.raises(ValueError, match="Question 1 needs a prompt, choices and the place of the right one"):
+        Probe(lm, [Asked("a", ["b"], 0), asked])
     with pytest.raises(ValueError, match="without texts"):
-        Probe(lm, ["a"], [["b"]]).text_loss()
+        Probe(lm, []).text_loss()
 
 
 def test_batches_may_hold_states(small):

@@ -129,6 +129,9 @@ def test_a_row_that_ends_early_does_not_shift_the_others(small, bank):
         stop = alone[early][len(alone[early]) // 3 :][:6]
         want = [text.split(stop)[0] for text in alone]
         assert bank.generate(PROMPTS, NAMES, 12, stop=[stop]) == want and want[early] != alone[early]
+    stops = [alone[i][len(alone[i]) * part // 5 :][:6] for i, part in ((0, 1), (1, 2), (3, 3))]  # rows leave three times
+    want = [min((text.split(stop)[0] for stop in stops), key=len) for text in alone]
+    assert bank.generate(PROMPTS, NAMES, 12, stop=stops) == want and [*map(str.__eq__, want, alone)] == [0, 0, 1, 0, 1]
     third = small.encode(alone[0])[2]
     small.stop_ids = frozenset({third})  # an end token in the middle of the first answer
     want = one_at_a_time(small, adapters, lambda own: small.generate(own, 12))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -234,8 +234,10 @@ class LanguageModel:
         return batch, self._forward(batch, cache, keep=1)
 
     def _continue(
-        self, rows: list[list[int]], prefix: Prefix | None, shared: int, limit: int, stop: Sequence[str], pickers: list
-    ) -> list[Generated]:
+        self, rows: list[list[int]], prefix: Prefix | None, shared: int, limit: int, stop: Sequence[str], pickers: list,
+        narrowed: Callable[[list[int]], None] | None = None,
+    ) -> list[Generated]:  # fmt: skip
+        """The answers of one batch. When rows leave it, `narrowed` gets the numbers of those that go on, in order."""
         batch, out = self._prefill(rows, prefix, shared)
         new: list[list[int]] = [[] for _ in rows]
         texts = [""] * len(rows)
@@ -263,6 +265,8 @@ class LanguageModel:
                 kept = torch.tensor(going, device=self.device)
                 cache, batch = select_rows(cache, kept), batch.rows(kept)
                 alive = [alive[place] for place in going]
+                if narrowed:
+                    narrowed(alive)
             batch = batch.extended([new[i][-1] for i in alive])
             out = self._forward(batch, cache, keep=1)
         texts = [getattr(pick, "whole", str)(text) for pick, text in zip(pickers, texts, strict=True)]

@@ -16,7 +16,7 @@ from memcourse.weights.finetune import finetune, put_back, train_fully
 from memcourse.weights.lora import add_lora, remove_lora
 from memcourse.weights.loss import IGNORED
 from memcourse.weights.prefix import KVPrefix
-from memcourse.weights.probes import Probe, likelier
+from memcourse.weights.probes import Asked, Probe, graded
 from memcourse.weights.samples import Row, Sample, encode_samples, padded
 from memcourse.weights.training import Recipe
 from memcourse.weights.tuned import Tuned
@@ -65,8 +65,9 @@ class Exam:
 
     Args:
         text: what is to be learnt.
-        prompts, choices, gold: questions on it, worded otherwise, with choices and the place of the right one.
-        probe: questions of common knowledge (`common` holds the places of the right choices) and texts about other things.
+        asked: questions on it, worded otherwise.
+        common: questions of common knowledge.
+        texts: texts about other things.
         task: something to write about the text's subject, as a chat message.
         tokens: length of what is written.
     """
@@ -75,16 +76,13 @@ class Exam:
         self,
         lm: LanguageModel,
         text: str,
-        prompts: Sequence[str],
-        choices: Sequence[Sequence[str]],
-        gold: Sequence[int],
-        probe: Probe,
-        common: Sequence[int],
+        asked: Sequence[Asked],
+        common: Sequence[Asked],
+        texts: Sequence[str],
         task: str,
         tokens: int = 32,
     ) -> None:
-        self.lm, self.text, self.prompts, self.gold, self.probe, self.common = lm, text, prompts, gold, probe, common
-        self.choices = [[f" {choice}" for choice in some] for some in choices]
+        self.lm, self.text, self.asked, self.kept = lm, text, asked, Probe(lm, common, texts)
         self.rows = encode_samples(lm, [Sample("", text)]).rows
         self.task, self.tokens = lm.chat_prompt([{"role": "user", "content": task}]), tokens
 
@@ -92,21 +90,40 @@ class Exam:
         """How the model does as it is now, with a prefix if given.
 
         Returns: "loss" of the text (nats a token) and "verbatim", the share of its tokens that are the model's first
-        choice after the ones before; "rank" for each question, how many wrong choices are as likely as the right one;
-        "common", 1 or 0 for each question of common knowledge; "other loss" of the other texts; "written", the task done.
+        choice after the ones before; of its questions "rank" and "logprob", as `graded` gives them; "common", 1 or 0 for
+        each question of common knowledge; "other loss" of the other texts; "written", the task done.
         """
         loss, verbatim = by_heart(self.lm, self.rows, prefix)
-        before = prefix.as_prefix(self.lm) if isinstance(prefix, KVPrefix) else prefix
-        scores = self.lm.score(self.prompts, self.choices, prefix=before)
-        common = likelier(self.probe.scores(prefix), self.common)
         return {
             "loss": loss,
             "verbatim": verbatim,
-            "rank": likelier(scores, self.gold),
-            "common": [int(rank == 0) for rank in common],
-            "other loss": self.probe.text_loss(prefix),
-            "written": self.lm.generate(self.task, self.tokens, prefix=before).strip(),
+            **answered(self.lm, self.asked, prefix),
+            **preserved(self.kept, prefix),
+            "written": self.lm.generate(self.task, self.tokens, prefix=read_before(self.lm, prefix)).strip(),
         }
+
+
+def answered(lm: LanguageModel, asked: Sequence[Asked], prefix: KVPrefix | Prefix | None = None) -> dict[str, list[Any]]:
+    """`graded` questions of a model that differs in every layer, or has a prefix before it: each prompt is read once."""
+    choices = [[f" {choice}" for choice in question.choices] for question in asked]
+    scores = lm.score([question.prompt for question in asked], choices, prefix=read_before(lm, prefix))
+    return graded(scores, asked)
+
+
+def preserved(probe: Probe, prefix: KVPrefix | Prefix | None = None, start: int = 0) -> dict[str, Any]:
+    """What a model still knows of other things: "common", 1 or 0 for each question, and "other loss" of the texts."""
+    ranks = graded(probe.scores(prefix, start), probe.asked)["rank"]
+    return {"common": [int(rank == 0) for rank in ranks], "other loss": probe.text_loss(prefix, start)}
+
+
+def read_before(lm: LanguageModel, prefix: KVPrefix | Prefix | None) -> Prefix | None:
+    """A trained prefix as one that has been read, which is what `LanguageModel` takes."""
+    return prefix.as_prefix(lm) if isinstance(prefix, KVPrefix) else prefix
+
+
+def trained_numbers(lm: LanguageModel, prefix: KVPrefix | None) -> int:
+    """How many numbers training changes: those of the prefix, or all that are not frozen in the model."""
+    return prefix.n_parameters if prefix else sum(w.numel() for w in lm.model.parameters() if w.requires_grad)
 
 
 @torch.no_grad()
@@ -132,7 +149,7 @@ def put_into(
     results = {"nothing": exam.sit(), "in the prompt": exam.sit(lm.prefix(f"{exam.text}\n\n"))}
     for way, recipe in recipes.items():
         with adapted(lm, way, exam.text, rank=rank, slots=slots, seed=seed) as prefix:
-            numbers = prefix.n_parameters if prefix else sum(w.numel() for w in lm.model.parameters() if w.requires_grad)
+            numbers = trained_numbers(lm, prefix)
             losses = finetune(lm, exam.rows, recipe, prefix=prefix, seed=seed, progress=label(way)).losses
             results[way] = {**exam.sit(prefix), "losses": losses.tolist(), "trained": numbers}
     return results

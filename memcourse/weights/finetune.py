@@ -39,6 +39,7 @@ def finetune(
     tokens: int = 512,
     accumulate: int = 1,
     seed: int = 0,
+    read: Callable[[Sequence[int]], Batch] | None = None,
     checkpoint: Path | None = None,
     every: int = 100,
     progress: Progress | None = None,
@@ -54,6 +55,7 @@ def finetune(
         tokens: most tokens of a batch, padding included; a longer row makes a batch of its own.
         accumulate: batches that make one step, where a step's batch would not fit into memory.
         seed: decides which rows go together, and their order.
+        read: what `reused` gave for these rows and the first trained layer, where several trainings share it.
         checkpoint: a file to go on from, written every so many steps, as in `train`.
 
     Raises:
@@ -68,7 +70,7 @@ def finetune(
         start = prefix.start
     if start is None:
         raise ValueError("Nothing to train: every weight of this model is frozen, and there is no prefix.")
-    read = reused(lm, rows, start)
+    read = read or reused(lm, rows, start)
     step = bucketed(rows, tokens, seed)
 
     def batches(number: int) -> list[Batch]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from memcourse.model.batching import make_batches
 from memcourse.model.cache import Prefix
 from memcourse.model.lm import LanguageModel
+from memcourse.model.prompts import open_question
 from memcourse.weights.finetune import reused
 from memcourse.weights.loss import IGNORED, Batch
 from memcourse.weights.samples import Row, Sample, encode_samples
@@ -17,8 +18,17 @@ from memcourse.weights.tuned import Tuned, counted_nll
 
 if TYPE_CHECKING:
     from memcourse.weights.prefix import KVPrefix
+    from memcourse.world import Collection, Passage
 
 TOKENS = 2048  # of one batch; nothing is kept for gradients
+
+
+class Asked(NamedTuple):
+    """A prompt without a space at its end, its choices without the space before them, and the place of the right one."""
+
+    prompt: str
+    choices: Sequence[str]
+    gold: int
 
 
 class Probe:
@@ -28,25 +38,22 @@ class Probe:
     and kept, so that a second look costs a part of the first.
 
     Args:
-        prompts: what stands before the choices, without a space at its end.
-        choices: for each prompt, continuations without the space before them.
+        asked: the questions; none are needed where only texts are measured.
         texts: texts whose loss is measured.
 
     Raises:
-        ValueError: not as many choices as prompts, or an empty prompt or choice.
+        ValueError: an empty prompt or choice, or a right choice that isn't there.
     """
 
-    def __init__(
-        self, lm: LanguageModel, prompts: Sequence[str], choices: Sequence[Sequence[str]], texts: Sequence[str] = ()
-    ) -> None:
-        blank = not all(text.strip() for text in [*prompts, *(choice for some in choices for choice in some)])
-        if len(prompts) != len(choices) or blank or not all(choices):
-            raise ValueError(f"{len(prompts)} prompts and {len(choices)} lists of choices; none may be missing or empty.")
-        self.lm = lm
+    def __init__(self, lm: LanguageModel, asked: Sequence[Asked], texts: Sequence[str] = ()) -> None:
+        for i, (prompt, some, gold) in enumerate(asked):
+            if not (prompt.strip() and some and all(choice.strip() for choice in some) and 0 <= gold < len(some)):
+                raise ValueError(f"Question {i} needs a prompt, choices and the place of the right one: {prompt!r}, {some}.")
+        self.lm, self.asked = lm, asked
         self._places: list[list[tuple[int, list[int]]]] = []
         rows: dict[tuple[int, ...], int] = {}
         self._first: list[int] = []  # the place in each row that predicts the first token of the choice
-        for prompt, some in zip(prompts, choices, strict=True):
+        for prompt, some, _ in asked:
             before, tails = lm.encode(prompt), [lm.encode(f" {choice}") for choice in some]
             places = []
             for tail in tails:  # one-token choices share one row, in which only the prompt stands
@@ -98,9 +105,23 @@ class Probe:
         return [(chosen, read(chosen)) for chosen in make_batches([len(row.ids) for row in rows], 64, TOKENS)]
 
 
-def likelier(scores: Sequence[Sequence[float]], gold: Sequence[int]) -> list[int]:
-    """For each question how many wrong choices are at least as likely as the right one: 0 where it is the first choice."""
-    return [
-        sum(score >= row[right] for i, score in enumerate(row) if i != right)
-        for row, right in zip(scores, gold, strict=True)
-    ]
+def graded(scores: Sequence[Sequence[float]], asked: Sequence[Asked]) -> dict[str, list[Any]]:
+    """What scores of choices, as `Probe.scores` or `LanguageModel.score` give them, say of each question.
+
+    Returns: "rank", how many wrong choices are at least as likely as the right one (0 where it is the first choice), and
+        "logprob" (nats) of the right one.
+    """
+    golds = [row[question.gold] for row, question in zip(scores, asked, strict=True)]
+    ranks = [sum(score >= gold for score in row) - 1 for row, gold in zip(scores, golds, strict=True)]
+    return {"rank": ranks, "logprob": golds}
+
+
+def asked_about(town: Collection, passages: Sequence[Passage]) -> list[Asked]:
+    """The questions on one fact that these passages answer, plain ones and paraphrases, each with its choices."""
+    ids = {passage.id for passage in passages}
+    found = []
+    for question in town.questions:
+        if question.kind in ("single", "paraphrase") and question.answers and set(question.passages) <= ids:
+            choices = town.choices(question)
+            found.append(Asked(open_question(question.text), choices, choices.index(question.answer)))
+    return found

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from memcourse.model.batching import check_texts
-from memcourse.model.cache import select_rows
 from memcourse.model.lm import LanguageModel
+from memcourse.model.sampling import picker
 from memcourse.weights.lora import linear_layers, lora_layers
 
 _A, _B = ".lora_A.weight", ".lora_B.weight"
@@ -114,32 +114,15 @@ class AdapterBank:
             raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}.")
         stop = check_texts(stop, "stop text")
         rows, which = self._asked(prompts, names, max_new_tokens)
-        new: list[list[int]] = [[] for _ in rows]
-        texts = [""] * len(rows)
         if not rows:
-            return texts
-        lm, alive = self._lm, list(range(len(rows)))
+            return []
+
+        def narrowed(alive: list[int]) -> None:
+            self._which = which[alive]
+
         with self._serving(which):
-            batch, out = lm._prefill(rows, None, 0)
-            for step in range(max_new_tokens):
-                going = []
-                for place, token in enumerate(out.logits[:, -1].argmax(-1).tolist()):
-                    i = alive[place]
-                    if token not in lm.stop_ids:
-                        new[i].append(token)
-                        texts[i], ended = _cut(lm.decode(new[i]), stop)
-                        if not ended:
-                            going.append(place)
-                if not going or step + 1 == max_new_tokens:
-                    break
-                cache = out[lm._cache_name]
-                if len(going) < len(alive):
-                    kept = torch.tensor(going, device=lm.device)
-                    cache, batch, which = select_rows(cache, kept), batch.rows(kept), which[kept]
-                    self._which, alive = which, [alive[place] for place in going]
-                batch = batch.extended([new[i][-1] for i in alive])
-                out = lm._forward(batch, cache, keep=1)
-        return texts
+            pickers = [picker(0.0, seed=0)] * len(rows)
+            return [one.text for one in self._lm._continue(rows, None, 0, max_new_tokens, stop, pickers, narrowed)]
 
     @torch.no_grad()
     def last_logits(self, prompts: Sequence[str], names: Sequence[str | None]) -> Tensor:
@@ -228,9 +211,3 @@ def _stack(matrices: Sequence[Tensor], base: nn.Linear) -> Tensor:
     """(matrices + 1, ...): zeros, then copies of the matrices, in the format and on the device of the base's layer."""
     own = [matrix.detach().to(base.weight.device, base.weight.dtype) for matrix in matrices]
     return torch.stack([torch.zeros_like(own[0]), *own])
-
-
-def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """A text up to the first of the texts that end it, and whether there is one."""
-    end = min((text.find(mark) for mark in stop if mark in text), default=-1)
-    return (text, False) if end < 0 else (text[:end], True)

@@ -22,7 +22,7 @@ from memcourse import metrics, world
 from memcourse.model import LanguageModel, load_lm, seed_everything
 from memcourse.weights.finetune import reused
 from memcourse.weights.lora import add_lora, remove_lora
-from memcourse.weights.probes import Probe
+from memcourse.weights.probes import Asked, Probe
 from memcourse.weights.samples import Row, Sample, bucketed, encode_samples, epoch_steps, padded
 from memcourse.weights.training import cosine
 from memcourse.weights.tuned import Tuned, counted_nll
@@ -114,7 +114,7 @@ def main(people: int, seeds: int, target: float, epochs: int, every: float) -> N
         kit = world.make_people(people, 3, 8, seed=seed)
         rows = encode_samples(lm, samples(kit, 6)).rows
         asked = kit.questions("test")
-        probe = Probe(lm, [f"Question: {q.question}\nAnswer:" for q in asked], [q.choices for q in asked])
+        probe = Probe(lm, [Asked(f"Question: {q.question}\nAnswer:", q.choices, q.gold) for q in asked])
 
         def accuracy(probe: Probe = probe, asked: list = asked) -> float:
             return metrics.accuracy(probe.scores(), [q.gold for q in asked]).value
