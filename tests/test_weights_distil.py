@@ -8,7 +8,7 @@ from torch.nn.functional import kl_div
 
 from memcourse.model import seed_everything
 from memcourse.weights.distil import divergence, learn_from, self_study, taught
-from memcourse.weights.finetune import first_trained
+from memcourse.weights.finetuning import first_trained
 from memcourse.weights.lora import add_lora
 from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.training import Recipe

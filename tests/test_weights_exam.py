@@ -7,7 +7,7 @@ import torch
 
 from memcourse.model.size import weights_sha256
 from memcourse.weights.exam import WAYS, Exam, adapted, by_heart, put_into
-from memcourse.weights.finetune import finetune, first_trained
+from memcourse.weights.finetuning import finetune, first_trained
 from memcourse.weights.lora import lora_layers
 from memcourse.weights.loss import next_token_nll
 from memcourse.weights.prefix import KVPrefix

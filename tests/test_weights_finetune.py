@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from memcourse.model import seed_everything
-from memcourse.weights.finetune import finetune, first_trained, put_back, train_fully
+from memcourse.weights.finetuning import finetune, first_trained, put_back, train_fully
 from memcourse.weights.lora import add_lora
 from memcourse.weights.loss import IGNORED, Batch, next_token_nll
 from memcourse.weights.probes import Asked, Probe, graded

@@ -81,13 +81,13 @@ def test_one_adapter_for_each_domain_goes_into_a_bank(small):
     assert found["rank"][:3] == [0, 0, 1] and found["logprob"][1] > found["logprob"][3] + 1
     with pytest.raises(ValueError, match="one token can be compared"):
         learning.bank_answers(small, bank, [Asked("The drug is", ("a long one", "red"), 0)], ["red"])
-    seconds = learning.serving_seconds(small, bank, ["The drug is"] * 2, ["red", "green"], new_tokens=2, repeats=1)
+    seconds = learning.serving_seconds(small, bank, ["The drug is"] * 2, ["red", "green"], repeats=1)
     assert list(seconds) == ["base, one batch", "adapters, one batch", "adapters, one by one"]
     assert all(value > 0 for value in seconds.values())
 
 
 def test_costs_and_identities_leave_the_model_as_it_was(small):
-    found = learning.adapter_costs(small, ["The drug is", "The pet"], rank=2, new_tokens=2, repeats=1)
+    found = learning.adapter_costs(small, ["The drug is", "The pet"], rank=2, steps=1)
     assert list(found["seconds"]) == ["base", "with LoRA", "merged"] and all(s > 0 for s in found["seconds"].values())
     assert found["bytes"] > 2 * lora_parameters(small.model, 2)
     assert found["reloaded"] == 0 and 0 < found["merged"] < 1e-4 < found["base"]

@@ -13,8 +13,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from memcourse.model.size import weights_sha256
-from memcourse.weights.peft_twins import beside_peft
 from memcourse.weights.lora import add_lora, lora_layers, remove_lora
+from memcourse.weights.peft_twins import beside_peft
 from memcourse.weights.prefix import KVPrefix
 
 from .adapter_support import small_lm

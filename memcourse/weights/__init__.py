@@ -24,7 +24,7 @@ _ROOMS = {
     "KVPrefix": "prefix", "with_prefix": "prefix", "AdapterBank": "serving",
     "save_adapter": "adapters", "load_adapter": "adapters", "adapter_bytes": "adapters",
     "Sample": "samples", "encode_samples": "samples", "epoch_steps": "samples", "padded": "samples",
-    "Tuned": "tuned", "finetune": "finetune", "train_fully": "finetune", "put_back": "finetune",
+    "Tuned": "tuned", "finetune": "finetuning", "train_fully": "finetuning", "put_back": "finetuning",
     "self_study": "distil", "taught": "distil", "divergence": "distil", "learn_from": "distil",
     "Probe": "probes", "Asked": "probes", "graded": "probes", "asked_about": "probes",
     "Exam": "exam", "put_into": "exam", "adapted": "exam", "beside_peft": "peft_twins",

@@ -12,7 +12,7 @@ from memcourse.model.lm import LanguageModel
 from memcourse.progress import Label, silent
 from memcourse.weights.distil import Lesson, learn_from, self_study, taught
 from memcourse.weights.exam import adapted, answered, read_before
-from memcourse.weights.finetune import finetune
+from memcourse.weights.finetuning import finetune
 from memcourse.weights.lora import lora_weights
 from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.probes import Asked, Probe
@@ -84,9 +84,9 @@ def cartridge(
         new_tokens, temperature: of the texts that it writes.
         tokens: most tokens of a step.
 
-    Returns: for "nothing", "in the prompt", "begun" (a cartridge before any training) and each study: "rank" and "logprob"
-        of each question, "other loss" of the texts, "bytes" beside the model, "tokens" read before each question and
-        "losses" of the steps; and "study", the texts that it wrote.
+    Returns: for "nothing", "in the prompt" and each study: "rank" and "logprob" of each question, "other loss" of the
+        texts, "bytes" beside the model, "tokens" read before each question and "losses" of the steps; and "study", the
+        texts that it wrote.
 
     Raises:
         ValueError: a recipe for another study.
@@ -104,13 +104,11 @@ def cartridge(
         lm, context, openings, tokens=new_tokens, temperature=temperature, seed=seed, progress=label("writing")
     )
     lesson, paragraphs = taught(lm, context, study), encode_samples(lm, [Sample("", p) for p in document.split("\n\n")]).rows
-    for name in ("begun", *recipes):
+    for name, recipe in recipes.items():
         way = "LoRA" if name.endswith("LoRA") else "cartridge"
         with adapted(lm, way, document, rank=1, slots=slots, seed=seed) as prefix:
-            losses: list[float] = []
-            if name in recipes:
-                given = lesson if "self-study" in name else paragraphs
-                losses = _study(lm, given, recipes[name], prefix, tokens, seed, label(name))
+            given = lesson if "self-study" in name else paragraphs
+            losses = _study(lm, given, recipe, prefix, tokens, seed, label(name))
             size = prefix.nbytes if prefix else sum(tensor.nbytes for tensor in lora_weights(lm.model).values())
             results[name] = row(prefix, size, losses)
     return {**results, "study": {"texts": study}}

@@ -12,7 +12,7 @@ from memcourse.model.batching import make_batches
 from memcourse.model.cache import Prefix
 from memcourse.model.lm import LanguageModel
 from memcourse.progress import Progress
-from memcourse.weights.finetune import first_trained
+from memcourse.weights.finetuning import first_trained
 from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.samples import Row, bucketed
 from memcourse.weights.training import Recipe, train

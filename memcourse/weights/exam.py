@@ -12,7 +12,7 @@ from memcourse.model import seed_everything
 from memcourse.model.cache import Prefix
 from memcourse.model.lm import LanguageModel
 from memcourse.progress import Label, silent
-from memcourse.weights.finetune import finetune, put_back, train_fully
+from memcourse.weights.finetuning import finetune, put_back, train_fully
 from memcourse.weights.lora import add_lora, remove_lora
 from memcourse.weights.loss import IGNORED
 from memcourse.weights.prefix import KVPrefix

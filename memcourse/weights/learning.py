@@ -16,7 +16,7 @@ from memcourse.model.seed import seed_everything
 from memcourse.progress import Label, silent
 from memcourse.weights.adapters import adapter_bytes, load_adapter, save_adapter
 from memcourse.weights.exam import adapted, preserved, trained_numbers
-from memcourse.weights.finetune import finetune, put_back, reused, train_fully
+from memcourse.weights.finetuning import finetune, put_back, reused, train_fully
 from memcourse.weights.lora import add_lora, lora_layers, lora_parameters, lora_weights, merge_lora, remove_lora
 from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.probes import Asked, Probe, graded
@@ -147,51 +147,47 @@ def bank_answers(
     return graded(scores, asked)
 
 
-def adapter_costs(
-    lm: LanguageModel, prompts: Sequence[str], *, rank: int, new_tokens: int, repeats: int = 3, seed: int = 0
-) -> dict[str, Any]:
+def adapter_costs(lm: LanguageModel, prompts: Sequence[str], *, rank: int, steps: int, seed: int = 0) -> dict[str, Any]:
     """What a LoRA on all layers weighs and costs, and whether saving and merging keep what it says.
 
     Its B is random, as large as after some training, so that there is something to keep. The model is put back.
 
-    Returns: "seconds" of writing after the prompts, in one batch, the fastest of some runs each: of the "base", "with
-        LoRA" and "merged"; "bytes" of the saved adapter, in float16; and the largest differences of the logits after the
-        prompts to those with the LoRA: "reloaded" (from float32), "merged", and "base".
+    Returns: "seconds" of writing one token of one text, the fastest of so many: of the "base", "with LoRA" and "merged";
+        "bytes" of the saved adapter, in float16; and the largest differences of the logits after the prompts to those with
+        the LoRA: "reloaded" (from float32), "merged", and "base".
     """
 
-    def seconds() -> float:
-        return fastest(lm.generate, prompts, new_tokens, repeats=repeats)
+    def token_seconds() -> float:
+        context = lm.prefix(prompts[0])
+        return fastest(lm.score, [" the"], [[" a"]], prefix=context, repeats=steps)
 
-    def logits() -> Tensor:
-        return lm.last_logits(prompts)
-
-    times, before = {"base": seconds()}, logits()
+    times, before = {"base": token_seconds()}, lm.last_logits(prompts)
     with put_back(train_fully(lm.model)), tempfile.TemporaryDirectory() as name:
         seed_everything(seed)
         for layer in lora_layers(add_lora(lm.model, rank)).values():
             torch.nn.init.normal_(layer.up, std=0.02)
-        times["with LoRA"], wanted = seconds(), logits()
+        times["with LoRA"], wanted = token_seconds(), lm.last_logits(prompts)
         size = adapter_bytes(save_adapter(Path(name) / "half", lm, dtype="float16"))
         saved = save_adapter(Path(name) / "single", lm)
         load_adapter(saved, LanguageModel(remove_lora(lm.model), lm.tokenizer, lm.name))
-        found = {"base": before, "reloaded": logits()}
+        found = {"base": before, "reloaded": lm.last_logits(prompts)}
         merge_lora(lm.model)
-        times["merged"], found["merged"] = seconds(), logits()
+        times["merged"], found["merged"] = token_seconds(), lm.last_logits(prompts)
     gaps = {key: float((value - wanted).abs().max()) for key, value in found.items()}
     return {"seconds": times, "bytes": size, **gaps}
 
 
 def serving_seconds(
-    lm: LanguageModel, bank: AdapterBank, prompts: Sequence[str], names: Sequence[str], *, new_tokens: int, repeats: int = 3
+    lm: LanguageModel, bank: AdapterBank, prompts: Sequence[str], names: Sequence[str], repeats: int = 3
 ) -> dict[str, float]:
-    """Seconds for all answers: of the base in one batch, of the adapters in one batch, and of the adapters one by one."""
+    """Seconds until the next token of every prompt is known: the base in one batch, the adapters so, and one by one."""
 
     def one_by_one() -> None:
         for prompt, name in zip(prompts, names, strict=True):
-            bank.generate([prompt], [name], new_tokens)
+            bank.last_logits([prompt], [name])
 
     return {
-        "base, one batch": fastest(lm.generate, prompts, new_tokens, repeats=repeats),
-        "adapters, one batch": fastest(bank.generate, prompts, names, new_tokens, repeats=repeats),
+        "base, one batch": fastest(lm.last_logits, prompts, repeats=repeats),
+        "adapters, one batch": fastest(bank.last_logits, prompts, names, repeats=repeats),
         "adapters, one by one": fastest(one_by_one, repeats=repeats),
     }

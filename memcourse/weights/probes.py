@@ -11,7 +11,7 @@ from memcourse.model.batching import make_batches
 from memcourse.model.cache import Prefix
 from memcourse.model.lm import LanguageModel
 from memcourse.model.prompts import open_question
-from memcourse.weights.finetune import reused
+from memcourse.weights.finetuning import reused
 from memcourse.weights.loss import IGNORED, Batch
 from memcourse.weights.samples import Row, Sample, encode_samples
 from memcourse.weights.tuned import Tuned, counted_nll

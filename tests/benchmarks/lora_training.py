@@ -20,7 +20,7 @@ from peft import LoraConfig, get_peft_model
 
 from memcourse import metrics, world
 from memcourse.model import LanguageModel, load_lm, seed_everything
-from memcourse.weights.finetune import reused
+from memcourse.weights.finetuning import reused
 from memcourse.weights.lora import add_lora, remove_lora
 from memcourse.weights.probes import Asked, Probe
 from memcourse.weights.samples import Row, Sample, bucketed, encode_samples, epoch_steps, padded
