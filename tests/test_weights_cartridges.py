@@ -7,8 +7,10 @@ import pytest
 
 from memcourse.model.size import weights_sha256
 from memcourse.weights import cartridges
-from memcourse.weights.lora import lora_parameters
+from memcourse.weights.exam import by_heart
+from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.probes import Asked
+from memcourse.weights.samples import Sample, encode_samples
 from memcourse.weights.training import Recipe
 
 from .adapter_support import small_lm
@@ -31,9 +33,15 @@ def untouched(small):
 
 
 def test_a_prefix_begins_at_random_or_as_the_text(small):
-    losses = cartridges.beginnings(small, DOCUMENT, [2, 5], Recipe(3, lr=1e-2))
-    assert {name: np.shape(rows) for name, rows in losses.items()} == {"random": (2, 3), "of the text": (2, 3)}
-    assert losses["random"][0] != losses["of the text"][0] and losses["random"][0] != losses["random"][1]
+    losses = cartridges.beginnings(small, DOCUMENT, [2, 5], seeds=[0, 1])
+    assert {name: np.shape(rows) for name, rows in losses.items()} == dict.fromkeys(
+        ["prefix", "cartridge", "no slots"], (2, 2)
+    )
+    (a, b), (c, d) = losses["prefix"]
+    assert len({a, b, c, d}) == 4 and losses["cartridge"][0][0] == losses["cartridge"][0][1]
+    rows = encode_samples(small, [Sample("", DOCUMENT)]).rows
+    assert losses["cartridge"][1][0] == by_heart(small, rows, KVPrefix.from_text(small, DOCUMENT, 5))[0]
+    assert losses["no slots"] == [[by_heart(small, rows)[0]] * 2] * 2
 
 
 def test_a_cartridge_is_compared_with_all_ways_to_know(small):
@@ -43,16 +51,15 @@ def test_a_cartridge_is_compared_with_all_ways_to_know(small):
     result = cartridges.cartridge(small, context, DOCUMENT, ASKED, TEXTS, openings, recipes, slots=4, new_tokens=5)
     study = result.pop("study")["texts"]
     assert [text.startswith(opening) for text, opening in zip(study, openings, strict=True)] == [True, True]
-    assert list(result) == ["nothing", "in the prompt", "next tokens", "self-study", "self-study, LoRA"]
-    assert [part["tokens"] for part in result.values()] == [0, len(context), 4, 4, 0]
-    assert [len(part["losses"]) for part in result.values()] == [0, 0, 6, 6, 6]
+    assert list(result) == ["nothing", "in the prompt", "next tokens", "self-study"]
+    assert [part["tokens"] for part in result.values()] == [0, len(context), 4, 4]
+    assert [len(part["losses"]) for part in result.values()] == [0, 0, 6, 6]
     assert all(part["losses"][-1] < part["losses"][0] for part in list(result.values())[2:])
     floats = 4 * 2 * 2 * 8 * 4  # four layers, keys and values of two heads of 8 numbers, four slots
     assert result["self-study"]["bytes"] == result["next tokens"]["bytes"] == 4 * floats
-    assert result["self-study, LoRA"]["bytes"] == 4 * lora_parameters(small.model, 1)
     wanted = small.score([q.prompt for q in ASKED], [[f" {c}" for c in q.choices] for q in ASKED], prefix=context)
     assert result["in the prompt"]["logprob"] == pytest.approx([wanted[0][0], wanted[1][1]], abs=1e-4)
-    assert len({tuple(part["logprob"]) for part in result.values()}) == 5, "each is another model"
+    assert len({tuple(part["logprob"]) for part in result.values()}) == 4, "each is another model"
 
 
 def test_another_study_is_refused_before_anything_is_written(small):

@@ -82,7 +82,7 @@ def test_one_adapter_for_each_domain_goes_into_a_bank(small):
     with pytest.raises(ValueError, match="one token can be compared"):
         learning.bank_answers(small, bank, [Asked("The drug is", ("a long one", "red"), 0)], ["red"])
     seconds = learning.serving_seconds(small, bank, ["The drug is"] * 2, ["red", "green"], repeats=1)
-    assert list(seconds) == ["base, one batch", "adapters, one batch", "adapters, one by one"]
+    assert list(seconds) == [f"{who}, {how}" for how in ("one batch", "one by one") for who in ("base", "adapters")]
     assert all(value > 0 for value in seconds.values())
 
 

@@ -112,25 +112,26 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
         "timed": (2, 12, 12),  # tokens, of which the fastest counts
         "paragraphs": (1, 2, 4),  # of the filing
         "filing_questions": (2, 15, 30),
-        "poem": (2, 24, 48),  # tokens
+        "poem": (2, 16, 48),  # tokens
         "raw_steps": (
             {"full": 1, "LoRA": 1, "prefix": 1, "cartridge": 1},
-            {"full": 10, "LoRA": 11, "prefix": 17, "cartridge": 17},
+            {"full": 9, "LoRA": 11, "prefix": 16, "cartridge": 16},
             {"full": 20, "LoRA": 28, "prefix": 60, "cartridge": 60},
         ),
         "slots": (4, 32, 32),  # of a prefix and of a cartridge
-        "slot_counts": ((2,), (4, 32), (4, 16, 48)),
-        "slot_steps": (1, 6, 16),
+        "slot_counts": ((2,), (2, 8, 32), (2, 8, 32, 128)),
+        "slot_seeds": (1, 3, 5),  # random beginnings for each
         "facts": (2, 16, 16),  # of each trade
         "upper": (2, 4, 10),  # layers in which they are learned
         "rates": (1, 3, 3),  # at which each arm runs
-        "epochs": (1, 5, 8),
+        "epochs": (1, 4, 8),
+        "adapter_epochs": (1, 5, 12),  # of the adapters that are served
         "handbook_questions": (2, 28, 28),
         "studies": (2, 20, 96),  # texts that the model writes about the handbook
         "study_steps": (
-            {"next tokens": 1, "self-study": 1, "self-study, LoRA": 1},
-            {"next tokens": 8, "self-study": 14, "self-study, LoRA": 12},
-            {"next tokens": 40, "self-study": 60, "self-study, LoRA": 60},
+            {"next tokens": 1, "self-study": 1},
+            {"next tokens": 10, "self-study": 22},
+            {"next tokens": 80, "self-study": 160},
         ),
     },
 }

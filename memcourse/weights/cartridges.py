@@ -10,34 +10,34 @@ from typing import Any
 from memcourse.model.cache import Prefix
 from memcourse.model.lm import LanguageModel
 from memcourse.progress import Label, silent
-from memcourse.weights.distil import Lesson, learn_from, self_study, taught
-from memcourse.weights.exam import adapted, answered, read_before
+from memcourse.weights.distil import learn_from, self_study, taught
+from memcourse.weights.exam import adapted, answered, by_heart, read_before
 from memcourse.weights.finetuning import finetune
-from memcourse.weights.lora import lora_weights
 from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.probes import Asked, Probe
-from memcourse.weights.samples import Row, Sample, encode_samples
+from memcourse.weights.samples import Sample, encode_samples
 from memcourse.weights.training import Recipe
 
-STUDIES = ("next tokens", "self-study", "self-study, LoRA")
+STUDIES = ("next tokens", "self-study")
 
 
-def beginnings(
-    lm: LanguageModel, text: str, slots: Sequence[int], recipe: Recipe, seed: int = 0, label: Label = silent
-) -> dict[str, list[list[float]]]:
-    """Losses of a prefix that learns a text, step by step, (slots, steps): begun at random, and as keys and values of it."""
+def beginnings(lm: LanguageModel, text: str, slots: Sequence[int], seeds: Sequence[int]) -> dict[str, list[list[float]]]:
+    """Loss (nats a token) of a text after an untrained prefix of so many slots, (slots, seeds): the start of training.
+
+    Returns: for "prefix", standard normal keys and values; for "cartridge", those of the text's own first tokens; and for
+        "no slots" the loss of the text alone. The last two are the same for every seed.
+    """
     rows = encode_samples(lm, [Sample("", text)]).rows
+
+    def loss(way: str, n: int, seed: int) -> float:
+        with adapted(lm, way, text, slots=n, seed=seed) as prefix:
+            return by_heart(lm, rows, prefix)[0]
+
     return {
-        name: [_learnt(lm, way, text, n, rows, recipe, seed, label(f"{n} slots, {name}")) for n in slots]
-        for name, way in {"random": "prefix", "of the text": "cartridge"}.items()
+        "prefix": [[loss("prefix", n, seed) for seed in seeds] for n in slots],
+        "cartridge": [[loss("cartridge", n, seeds[0])] * len(seeds) for n in slots],
+        "no slots": [[by_heart(lm, rows)[0]] * len(seeds)] * len(slots),
     }
-
-
-def _learnt(
-    lm: LanguageModel, way: str, text: str, slots: int, rows: Sequence[Row], recipe: Recipe, seed: int, progress: Any
-) -> list[float]:
-    with adapted(lm, way, text, slots=slots, seed=seed) as prefix:
-        return finetune(lm, rows, recipe, prefix=prefix, seed=seed, progress=progress).losses.tolist()
 
 
 def half_sentences(text: str, count: int, words: Sequence[int] = (3, 4, 5)) -> list[str]:
@@ -68,19 +68,19 @@ def cartridge(
     slots: int,
     new_tokens: int = 24,
     temperature: float = 0.5,
-    tokens: int = 256,
+    tokens: int = 128,
     seed: int = 0,
     label: Label = silent,
 ) -> dict[str, dict[str, Any]]:
     """A document of the prompt made small: what is left of knowing it, and what each way costs.
 
     Args:
-        context: the prompt that holds the document (and worked examples, say), from `lm.prefix`: the teacher.
+        context: the prompt that holds the document, from `lm.prefix`: the teacher. What else it holds counts as gain, too.
         texts: texts about other things.
         openings: beginnings of the texts that the model writes for itself, having read the context; test questions aren't
             among them.
-        recipes: for some of `STUDIES`: a cartridge that learns the next tokens of the document's paragraphs, one that
-            learns from the texts what the teacher says, and LoRA of rank 1 that does the same.
+        recipes: for some of `STUDIES`: a cartridge that learns the next tokens of the document's paragraphs, and one that
+            learns from the texts what the teacher says.
         new_tokens, temperature: of the texts that it writes.
         tokens: most tokens of a step.
 
@@ -105,25 +105,12 @@ def cartridge(
     )
     lesson, paragraphs = taught(lm, context, study), encode_samples(lm, [Sample("", p) for p in document.split("\n\n")]).rows
     for name, recipe in recipes.items():
-        way = "LoRA" if name.endswith("LoRA") else "cartridge"
-        with adapted(lm, way, document, rank=1, slots=slots, seed=seed) as prefix:
-            given = lesson if "self-study" in name else paragraphs
-            losses = _study(lm, given, recipe, prefix, tokens, seed, label(name))
-            size = prefix.nbytes if prefix else sum(tensor.nbytes for tensor in lora_weights(lm.model).values())
-            results[name] = row(prefix, size, losses)
+        with adapted(lm, "cartridge", document, slots=slots, seed=seed) as prefix:
+            assert prefix is not None
+            options: dict[str, Any] = {"prefix": prefix, "tokens": tokens, "seed": seed, "progress": label(name)}
+            if name == "next tokens":
+                losses = finetune(lm, paragraphs, recipe, **options).losses
+            else:
+                losses = learn_from(lm, lesson, recipe, **options)
+            results[name] = row(prefix, prefix.nbytes, losses.tolist())
     return {**results, "study": {"texts": study}}
-
-
-def _study(
-    lm: LanguageModel,
-    given: Lesson | Sequence[Row],
-    recipe: Recipe,
-    prefix: KVPrefix | None,
-    tokens: int,
-    seed: int,
-    progress: Any,
-) -> list[float]:
-    """Train what can be trained now on rows of text or on a teacher's lesson; the losses of the steps."""
-    if isinstance(given, Lesson):
-        return learn_from(lm, given, recipe, prefix=prefix, tokens=tokens, seed=seed, progress=progress).tolist()
-    return finetune(lm, given, recipe, prefix=prefix, tokens=tokens, seed=seed, progress=progress).losses.tolist()

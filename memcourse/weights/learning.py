@@ -75,7 +75,7 @@ def learning_and_forgetting(
     *,
     start: int,
     epochs: int,
-    tokens: int = 256,
+    tokens: int = 192,
     seed: int = 0,
     label: Label = silent,
 ) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def domain_adapters(
     lr: float,
     start: int,
     epochs: int,
-    tokens: int = 256,
+    tokens: int = 192,
     seed: int = 0,
     label: Label = silent,
 ) -> dict[str, dict[str, Tensor]]:
@@ -180,14 +180,19 @@ def adapter_costs(lm: LanguageModel, prompts: Sequence[str], *, rank: int, steps
 def serving_seconds(
     lm: LanguageModel, bank: AdapterBank, prompts: Sequence[str], names: Sequence[str], repeats: int = 3
 ) -> dict[str, float]:
-    """Seconds until the next token of every prompt is known: the base in one batch, the adapters so, and one by one."""
+    """Seconds until the next token of every prompt is known, of the base and with adapters, in one batch and one by one."""
 
-    def one_by_one() -> None:
+    def base_one_by_one() -> None:
+        for prompt in prompts:
+            lm.last_logits([prompt])
+
+    def adapters_one_by_one() -> None:
         for prompt, name in zip(prompts, names, strict=True):
             bank.last_logits([prompt], [name])
 
     return {
         "base, one batch": fastest(lm.last_logits, prompts, repeats=repeats),
         "adapters, one batch": fastest(bank.last_logits, prompts, names, repeats=repeats),
-        "adapters, one by one": fastest(one_by_one, repeats=repeats),
+        "base, one by one": fastest(base_one_by_one, repeats=repeats),
+        "adapters, one by one": fastest(adapters_one_by_one, repeats=repeats),
     }
