@@ -107,30 +107,30 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
     "07": {
         "lm": _LM,
         "texts": (1, 2, 6),  # pieces of everyday text, whose perplexity is watched
-        "common_every": (12, 3, 1),  # every how many of the questions of common knowledge
+        "common_every": (12, 2, 1),  # every how many of the questions of common knowledge
         "served": (2, 8, 32),  # prompts answered in one batch
-        "timed": (2, 12, 12),  # tokens, of which the fastest counts
+        "timed": (2, 30, 30),  # tokens, of which the fastest counts
         "paragraphs": (1, 2, 4),  # of the filing
         "filing_questions": (2, 15, 30),
         "poem": (2, 12, 48),  # tokens
         "raw_steps": (
             {"full": 1, "LoRA": 1, "prefix": 1, "cartridge": 1},
-            {"full": 9, "LoRA": 11, "prefix": 15, "cartridge": 15},
+            {"full": 9, "LoRA": 11, "prefix": 16, "cartridge": 16},
             {"full": 20, "LoRA": 28, "prefix": 60, "cartridge": 60},
         ),
         "slots": (4, 32, 32),  # of a prefix and of a cartridge
         "slot_counts": ((2,), (2, 8, 32), (2, 8, 32, 128)),
-        "slot_seeds": (1, 3, 5),  # random beginnings for each
+        "slot_seeds": (2, 3, 5),  # random beginnings for each
         "facts": (2, 16, 16),  # of each trade
         "upper": (2, 4, 10),  # layers in which they are learned
         "rates": (1, 3, 3),  # at which each arm runs
         "epochs": (1, 4, 8),
         "adapter_epochs": (1, 5, 12),  # of the adapters that are served
-        "handbook_questions": (2, 20, 28),
-        "studies": (2, 16, 96),  # texts that the model writes about the handbook
+        "handbook_questions": (2, 28, 28),
+        "studies": (2, 20, 96),  # texts that the model writes about the handbook
         "study_steps": (
             {"next tokens": 1, "self-study": 1},
-            {"next tokens": 8, "self-study": 16},
+            {"next tokens": 10, "self-study": 22},
             {"next tokens": 80, "self-study": 160},
         ),
     },

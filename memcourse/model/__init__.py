@@ -10,7 +10,7 @@ from memcourse.lazy import lazy
 _ROOMS = {
     "load_lm": "load", "unload": "load", "load_embedder": "load",
     "LanguageModel": "lm", "Embedder": "embedder", "Prefix": "cache",
-    "Example": "prompts", "completion_prompt": "prompts", "prompt_head": "prompts", "split_shared": "prompts",
+    "Example": "prompts", "completion_prompt": "prompts", "split_shared": "prompts",
     "SHAPES": "costs", "attention_flops": "costs", "crossover": "costs", "decode_rate": "costs", "kv_bytes": "costs",
     "largest_batch": "costs", "linear_flops": "costs", "prefill_flops": "costs", "peak_bytes": "memory", "fits": "memory",
     "fastest": "memory",

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from memcourse.model.lm import LanguageModel
-from memcourse.model.memory import fastest
-from memcourse.model.seed import seed_everything
+from memcourse.model.prompts import open_question
 from memcourse.progress import Label, silent
-from memcourse.weights.adapters import adapter_bytes, load_adapter, save_adapter
 from memcourse.weights.exam import adapted, preserved, trained_numbers
-from memcourse.weights.finetuning import finetune, put_back, reused, train_fully
-from memcourse.weights.lora import add_lora, lora_layers, lora_parameters, lora_weights, merge_lora, remove_lora
+from memcourse.weights.finetuning import finetune, reused
+from memcourse.weights.lora import lora_parameters, lora_weights
 from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.probes import Asked, Probe, graded
 from memcourse.weights.samples import Row, Sample, epoch_steps
 from memcourse.weights.training import Recipe
 from memcourse.world import DomainFact
-
-if TYPE_CHECKING:
-    from memcourse.weights.serving import AdapterBank
 
 
 class Arm(NamedTuple):
@@ -46,10 +38,9 @@ def matched_slots(model: Any, rank: int, start: int = 0) -> int:
 def domain_samples(facts: Sequence[DomainFact], rewordings: int) -> list[Sample]:
     """What is trained of a trade: each fact as a question, and as sentences of which the part from the answer on counts.
 
-    What stands before the answer (all but its first word, say) is the prompt: nothing about a fact is in it that should be
-    learnt. A sentence that begins with its answer is left out.
+    What stands before the answer is the prompt. A sentence that begins with its answer is left out.
     """
-    asked = [Sample(f"Question: {fact.question}\nAnswer:", f" {fact.answer}") for fact in facts]
+    asked = [Sample(open_question(fact.question), f" {fact.answer}") for fact in facts]
     told = []
     for fact in facts:
         for text in (fact.statement, *fact.rewordings[:rewordings]):
@@ -61,7 +52,7 @@ def domain_samples(facts: Sequence[DomainFact], rewordings: int) -> list[Sample]
 
 def domain_questions(facts: Sequence[DomainFact]) -> list[Asked]:
     """Two questions on each fact in words that `domain_samples` doesn't train: another question, and a sentence to end."""
-    prompts = [(f"Question: {fact.question2}\nAnswer:", fact) for fact in facts] + [(fact.cloze, fact) for fact in facts]
+    prompts = [(open_question(fact.question2), fact) for fact in facts] + [(fact.cloze, fact) for fact in facts]
     return [Asked(prompt, fact.choices, fact.gold) for prompt, fact in prompts]
 
 
@@ -128,71 +119,3 @@ def domain_adapters(
             finetune(lm, rows, recipe, tokens=tokens, seed=seed, progress=label(name))
             made[name] = {key: tensor.clone() for key, tensor in lora_weights(lm.model).items()}
     return made
-
-
-def bank_answers(
-    lm: LanguageModel, bank: AdapterBank, asked: Sequence[Asked], names: Sequence[str | None]
-) -> dict[str, list[Any]]:
-    """`graded` questions, each put to the base with the adapter of its name, all in one pass.
-
-    Raises:
-        ValueError: a choice of more than one token, or a name that the bank doesn't have.
-    """
-    tokens = [[lm.encode(f" {choice}") for choice in question.choices] for question in asked]
-    longer = [lm.decode(ids) for some in tokens for ids in some if len(ids) > 1]
-    if longer:
-        raise ValueError(f"Only choices of one token can be compared in one pass; {longer[0]!r} has more.")
-    logs = bank.last_logits([question.prompt for question in asked], names).float().log_softmax(-1)
-    scores = [[float(row[ids[0]]) for ids in some] for row, some in zip(logs, tokens, strict=True)]
-    return graded(scores, asked)
-
-
-def adapter_costs(lm: LanguageModel, prompts: Sequence[str], *, rank: int, steps: int, seed: int = 0) -> dict[str, Any]:
-    """What a LoRA on all layers weighs and costs, and whether saving and merging keep what it says.
-
-    Its B is random, as large as after some training, so that there is something to keep. The model is put back.
-
-    Returns: "seconds" of writing one token of one text, the fastest of so many: of the "base", "with LoRA" and "merged";
-        "bytes" of the saved adapter, in float16; and the largest differences of the logits after the prompts to those with
-        the LoRA: "reloaded" (from float32), "merged", and "base".
-    """
-
-    def token_seconds() -> float:
-        context = lm.prefix(prompts[0])
-        return fastest(lm.score, [" the"], [[" a"]], prefix=context, repeats=steps)
-
-    times, before = {"base": token_seconds()}, lm.last_logits(prompts)
-    with put_back(train_fully(lm.model)), tempfile.TemporaryDirectory() as name:
-        seed_everything(seed)
-        for layer in lora_layers(add_lora(lm.model, rank)).values():
-            torch.nn.init.normal_(layer.up, std=0.02)
-        times["with LoRA"], wanted = token_seconds(), lm.last_logits(prompts)
-        size = adapter_bytes(save_adapter(Path(name) / "half", lm, dtype="float16"))
-        saved = save_adapter(Path(name) / "single", lm)
-        load_adapter(saved, LanguageModel(remove_lora(lm.model), lm.tokenizer, lm.name))
-        found = {"base": before, "reloaded": lm.last_logits(prompts)}
-        merge_lora(lm.model)
-        times["merged"], found["merged"] = token_seconds(), lm.last_logits(prompts)
-    gaps = {key: float((value - wanted).abs().max()) for key, value in found.items()}
-    return {"seconds": times, "bytes": size, **gaps}
-
-
-def serving_seconds(
-    lm: LanguageModel, bank: AdapterBank, prompts: Sequence[str], names: Sequence[str], repeats: int = 3
-) -> dict[str, float]:
-    """Seconds until the next token of every prompt is known, of the base and with adapters, in one batch and one by one."""
-
-    def base_one_by_one() -> None:
-        for prompt in prompts:
-            lm.last_logits([prompt])
-
-    def adapters_one_by_one() -> None:
-        for prompt, name in zip(prompts, names, strict=True):
-            bank.last_logits([prompt], [name])
-
-    return {
-        "base, one batch": fastest(lm.last_logits, prompts, repeats=repeats),
-        "adapters, one batch": fastest(bank.last_logits, prompts, names, repeats=repeats),
-        "base, one by one": fastest(base_one_by_one, repeats=repeats),
-        "adapters, one by one": fastest(adapters_one_by_one, repeats=repeats),
-    }

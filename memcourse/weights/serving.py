@@ -14,6 +14,7 @@ from memcourse.model.batching import check_texts
 from memcourse.model.lm import LanguageModel
 from memcourse.model.sampling import picker
 from memcourse.weights.lora import linear_layers, lora_layers
+from memcourse.weights.probes import Asked, graded
 
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 
@@ -176,6 +177,23 @@ class AdapterBank:
     def _check_bare(self) -> None:
         if lora_layers(self._lm.model):
             raise ValueError("The base of a bank has no LoRA of its own: take it off with remove_lora first.")
+
+
+def bank_answers(
+    lm: LanguageModel, bank: AdapterBank, asked: Sequence[Asked], names: Sequence[str | None]
+) -> dict[str, list[Any]]:
+    """`graded` questions, each put to the base with the adapter of its name, all in one pass.
+
+    Raises:
+        ValueError: a choice of more than one token, or a name that the bank doesn't have.
+    """
+    tokens = [[lm.encode(f" {choice}") for choice in question.choices] for question in asked]
+    longer = [lm.decode(ids) for some in tokens for ids in some if len(ids) > 1]
+    if longer:
+        raise ValueError(f"Only choices of one token can be compared in one pass; {longer[0]!r} has more.")
+    logs = bank.last_logits([question.prompt for question in asked], names).float().log_softmax(-1)
+    scores = [[float(row[ids[0]]) for ids in some] for row, some in zip(logs, tokens, strict=True)]
+    return graded(scores, asked)
 
 
 def _common_rank(lm: LanguageModel, adapters: Mapping[str, Mapping[str, Tensor]]) -> int:

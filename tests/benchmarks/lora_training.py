@@ -20,6 +20,7 @@ from peft import LoraConfig, get_peft_model
 
 from memcourse import metrics, world
 from memcourse.model import LanguageModel, load_lm, seed_everything
+from memcourse.model.prompts import open_question
 from memcourse.weights.finetuning import reused
 from memcourse.weights.lora import add_lora, remove_lora
 from memcourse.weights.probes import Asked, Probe
@@ -36,7 +37,7 @@ RECIPES = {"engine": (1e-2, 12), "plain PEFT loop": (3e-3, 4)}
 def samples(kit: world.PeopleKit, rewrites: int) -> list[Sample]:
     """Biographies of all, and questions with answers about the people of the train split."""
     told = [Sample("", text) for person in kit.people for text in kit.biographies(person, rewrites)]
-    asked = [Sample(f"Question: {q.question}\nAnswer:", f" {q.answer}") for q in kit.questions("train")]
+    asked = [Sample(open_question(q.question), f" {q.answer}") for q in kit.questions("train")]
     return told + 2 * asked
 
 
@@ -119,7 +120,7 @@ def main(people: int, seeds: int, target: float, every: float) -> None:
         kit = world.make_people(people, 3, 8, seed=seed)
         rows = encode_samples(lm, samples(kit, 6)).rows
         asked = kit.questions("test") + kit.questions("test", 1)
-        probe = Probe(lm, [Asked(f"Question: {q.question}\nAnswer:", q.choices, q.gold) for q in asked])
+        probe = Probe(lm, [Asked(open_question(q.question), q.choices, q.gold) for q in asked])
 
         def accuracy(probe: Probe = probe, asked: list = asked) -> float:
             return metrics.accuracy(probe.scores(), [q.gold for q in asked]).value

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from memcourse.model.size import weights_sha256
-from memcourse.weights import learning
+from memcourse.weights import cartridges, learning, overheads
+from memcourse.weights.exam import by_heart
 from memcourse.weights.learning import Arm
 from memcourse.weights.lora import lora_parameters
 from memcourse.weights.prefix import KVPrefix
 from memcourse.weights.probes import Asked
 from memcourse.weights.samples import Sample, encode_samples
-from memcourse.weights.serving import AdapterBank
+from memcourse.weights.serving import AdapterBank, bank_answers
+from memcourse.weights.training import Recipe
 from memcourse.world import load_domain
 
 from .adapter_support import small_lm
@@ -20,6 +22,7 @@ from .adapter_support import small_lm
 TEXTS = ["Bread is baked in an oven.", "A bicycle has two wheels."]
 ASKED = [Asked("The pet of Iris is a", ("horse", "cat"), 0), Asked("The lantern is", ("red", "violet"), 1)]
 COMMON = [Asked("Tokyo is in", ("Japan", "Italy"), 0)]
+DOCUMENT = "The pet of Iris is a horse. The lantern is violet. The quay is 90 metres long."
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +80,61 @@ def test_one_adapter_for_each_domain_goes_into_a_bank(small):
     made = learning.domain_adapters(small, rows, rank=2, lr=3e-2, start=2, epochs=12)
     bank = AdapterBank(small, made, alpha=4.0)
     asked = [Asked("The drug is", ("red", "green"), gold) for gold in (0, 1, 0, 1)]
-    found = learning.bank_answers(small, bank, asked, ["red", "green", "green", None])
+    found = bank_answers(small, bank, asked, ["red", "green", "green", None])
     assert found["rank"][:3] == [0, 0, 1] and found["logprob"][1] > found["logprob"][3] + 1
     with pytest.raises(ValueError, match="one token can be compared"):
-        learning.bank_answers(small, bank, [Asked("The drug is", ("a long one", "red"), 0)], ["red"])
-    seconds = learning.serving_seconds(small, bank, ["The drug is"] * 2, ["red", "green"], repeats=1)
+        bank_answers(small, bank, [Asked("The drug is", ("a long one", "red"), 0)], ["red"])
+    seconds = overheads.serving_seconds(small, bank, ["The drug is"] * 2, ["red", "green"], repeats=1)
     assert list(seconds) == [f"{who}, {how}" for how in ("one batch", "one by one") for who in ("base", "adapters")]
     assert all(value > 0 for value in seconds.values())
 
 
 def test_costs_and_identities_leave_the_model_as_it_was(small):
-    found = learning.adapter_costs(small, ["The drug is", "The pet"], rank=2, steps=1)
+    found = overheads.adapter_costs(small, ["The drug is", "The pet"], rank=2, steps=1)
     assert list(found["seconds"]) == ["base", "with LoRA", "merged"] and all(s > 0 for s in found["seconds"].values())
     assert found["bytes"] > 2 * lora_parameters(small.model, 2)
     assert found["reloaded"] == 0 and 0 < found["merged"] < 1e-4 < found["base"]
+
+
+def test_a_prefix_begins_at_random_or_as_the_text(small):
+    losses = cartridges.beginnings(small, DOCUMENT, [2, 5], seeds=[0, 1])
+    assert {name: np.shape(rows) for name, rows in losses.items()} == dict.fromkeys(
+        ["prefix", "cartridge", "no slots"], (2, 2)
+    )
+    (a, b), (c, d) = losses["prefix"]
+    assert len({a, b, c, d}) == 4 and losses["cartridge"][0][0] == losses["cartridge"][0][1]
+    rows = encode_samples(small, [Sample("", DOCUMENT)]).rows
+    assert losses["cartridge"][1][0] == by_heart(small, rows, KVPrefix.from_text(small, DOCUMENT, 5))[0]
+    assert losses["no slots"] == [[by_heart(small, rows)[0]] * 2] * 2
+
+
+def test_a_cartridge_is_compared_with_all_ways_to_know(small):
+    context = small.prefix(DOCUMENT + "\n")
+    recipes = dict.fromkeys(cartridges.STUDIES, Recipe(6, lr=1e-2))
+    openings = ["Question: What", "The lantern"]
+    result = cartridges.cartridge(small, context, DOCUMENT, ASKED, TEXTS, openings, recipes, slots=4, new_tokens=5)
+    study = result.pop("study")["texts"]
+    assert [text.startswith(opening) for text, opening in zip(study, openings, strict=True)] == [True, True]
+    assert list(result) == ["nothing", "in the prompt", "next tokens", "self-study"]
+    assert [part["tokens"] for part in result.values()] == [0, len(context), 4, 4]
+    assert [len(part["losses"]) for part in result.values()] == [0, 0, 6, 6]
+    assert all(part["losses"][-1] < part["losses"][0] for part in list(result.values())[2:])
+    floats = 4 * 2 * 2 * 8 * 4  # four layers, keys and values of two heads of 8 numbers, four slots
+    assert result["self-study"]["bytes"] == result["next tokens"]["bytes"] == 4 * floats
+    wanted = small.score([q.prompt for q in ASKED], [[f" {c}" for c in q.choices] for q in ASKED], prefix=context)
+    assert result["in the prompt"]["logprob"] == pytest.approx([wanted[0][0], wanted[1][1]], abs=1e-4)
+    assert len({tuple(part["logprob"]) for part in result.values()}) == 4, "each is another model"
+
+
+def test_another_study_is_refused_before_anything_is_written(small):
+    with pytest.raises(ValueError, match="Unknown study 'reading'; there are 'next tokens', "):
+        cartridges.cartridge(
+            small, small.prefix("x"), DOCUMENT, ASKED, TEXTS, ["A"], {"reading": Recipe(1, lr=1.0)}, slots=1
+        )
+
+
+def test_sentences_are_cut_in_half_in_turn():
+    found = cartridges.half_sentences(DOCUMENT + " Too short.", 5, words=(2, 3))
+    assert found == ["The pet", "The lantern is", "The quay", "The pet of", "The lantern"]
+    with pytest.raises(ValueError, match="no sentence of more than 9 words"):
+        cartridges.half_sentences(DOCUMENT, 1, words=(2, 9))
