@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -98,6 +98,19 @@ def reused(lm: LanguageModel, rows: Sequence[Row], start: int) -> Callable[[Sequ
         return Batch(torch.nn.utils.rnn.pad_sequence([states[i] for i in chosen], batch_first=True), labels)
 
     return batch
+
+
+def reused_by(
+    lm: LanguageModel, groups: Mapping[str, Sequence[Row]], start: int
+) -> dict[str, Callable[[Sequence[int]], Batch]]:
+    """What `reused` gives, for several groups of rows; rows that are alike run once, in whichever group they stand."""
+    place = {row: i for i, row in enumerate(dict.fromkeys(row for rows in groups.values() for row in rows))}
+    read = reused(lm, list(place), start)
+
+    def of(rows: Sequence[Row]) -> Callable[[Sequence[int]], Batch]:
+        return lambda chosen: read([place[rows[i]] for i in chosen])
+
+    return {name: of(rows) for name, rows in groups.items()}
 
 
 def first_trained(model: Any) -> int | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from memcourse.course.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07
+from memcourse.course.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08
 from memcourse.course.exercises.exercise import Exercise, judge, source_of
 from memcourse.course.notes import load, note
 
 EXERCISES: dict[str, Exercise] = {
-    exercise.id: exercise for room in (nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07) for exercise in room.EXERCISES
+    exercise.id: exercise for room in (nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08) for exercise in room.EXERCISES
 }
 
 
