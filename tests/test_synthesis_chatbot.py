@@ -161,22 +161,6 @@ def test_arms_train_on_equally_many_tokens(small, arms, few_tokens):
     assert found["one"][0]["losses"] != found["one"][1]["losses"], "seeds differ"
 
 
-def test_what_is_frozen_runs_once_for_rows_that_are_alike(small, arms, monkeypatch):
-    seen: list[list] = []
-
-    def reused(lm, rows, start):
-        seen.append(rows)
-        return lambda chosen: [rows[i] for i in chosen]
-
-    monkeypatch.setattr(study, "reused", reused)
-    rows = {arm: dialogue_rows(small, [*dialogues, dialogues[0]]) for arm, dialogues in arms.items()}
-    read = study._read_once(small, rows, 2)
-    assert len(seen) == 1 and len(seen[0]) == len(set(seen[0])) == len(set(rows["one"]) | set(rows["diverse"]))
-    for arm, some in rows.items():
-        chosen = list(range(len(some)))[::-1]
-        assert read[arm](chosen) == [some[i] for i in chosen]
-
-
 @pytest.mark.parametrize(
     "wrong",
     [{"arms": {}}, {"arms": {"none": []}}, {"arms": "before"}, {"texts": []}, {"seeds": ()}, {"epochs": 0}, {"layers": 0},
