@@ -10,6 +10,7 @@ import numpy as np
 
 from memcourse.metrics import normal_answer
 from memcourse.model.lm import LanguageModel
+from memcourse.model.prompts import split_shared
 from memcourse.progress import Label, silent
 from memcourse.synthesis.dialogue_words import DECLINE, HELD_OUT, LEAD, OFF_TOPIC, SMALL_TALK, SYSTEM
 from memcourse.synthesis.dialogues import QA, Dialogue, chat, dialogue_rows, fact_questions, support_dialogues
@@ -74,9 +75,8 @@ def _beginning(lm: LanguageModel, prompts: Sequence[str], prefix: Any) -> tuple[
     """What is read before all prompts (the prefix given, else the beginning that they share), and the rest of each."""
     if prefix is not None or len(prompts) < 2:
         return read_before(lm, prefix), list(prompts)
-    first, last = min(prompts), max(prompts)  # what these two share, all share
-    size = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return (lm.prefix(first[:size]) if size else None), [prompt[size:] for prompt in prompts]
+    head, rests = split_shared(prompts)
+    return (lm.prefix(head) if head else None), rests
 
 
 def _holds(reply: str, text: str) -> int:
