@@ -134,6 +134,32 @@ SIZES: dict[str, dict[str, tuple[Any, Any, Any]]] = {
             {"next tokens": 80, "self-study": 160},
         ),
     },
+    "08": {
+        "lm": _LM,
+        "texts": (1, 2, 6),  # pieces of everyday text, whose perplexity is watched
+        "seeds": (1, 1, 3),  # trainings of each arm
+        "people": (12, 12, 24),  # in the table; two thirds are tested
+        "wordings": (1, 5, 5),  # in which each of their facts is asked
+        "rewrites": ((2,), (2, 4, 8), (2, 4, 8, 32)),  # of the text on each person
+        "tokens": (400, 8000, 60000),  # that each arm reads
+        "upper": (2, 8, 12),  # layers that learn
+        "statements": (2, 24, 120),  # that the model says in other words
+        "writer_rounds": (1, 1, 2),
+        "tail_texts": (60, 400, 400),  # real sentences
+        "tail_people": (20, 80, 80),  # spoken of in them
+        "tail_seeds": (2, 3, 5),
+        "tail_steps": (3, 200, 300),
+        "generations": (1, 5, 8),
+        "dialogues": (3, 16, 48),  # of the desk
+        "cases": (2, 12, 24),  # questions to the desk, of either kind
+        "identity": (2, 12, 48),  # conversations about who it is
+        "chat_epochs": (1, 3, 4),
+        "few": ((1,), (1, 3, 30), (1, 3, 10, 30)),  # real images of each digit
+        "digit_seeds": (2, 3, 5),
+        "rendered": (50, 2000, 5000),  # printed digits
+        "digit_steps": (3, 150, 200),
+        "judged": (60, 600, 800),  # images of either side that are told apart
+    },
 }
 
 

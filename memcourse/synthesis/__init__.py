@@ -14,7 +14,7 @@ _ROOMS = {
     "Statement": "writer", "Pair": "writer", "statements_of": "writer", "wording_requests": "writer",
     "pair_requests": "writer", "parse_sentence": "writer", "parse_json_reply": "writer", "faithful_to": "writer",
     "model_writer": "writer", "write": "writer", "usable_shares": "writer",
-    "distinct_n": "diversity", "self_bleu": "diversity", "compression_ratio": "diversity",
+    "added_bits": "novelty", "distinct_n": "diversity", "self_bleu": "diversity", "compression_ratio": "diversity",
     "shingles": "duplicates", "jaccard": "duplicates", "minhash": "duplicates", "estimated_jaccard": "duplicates",
     "found_probability": "duplicates", "banding": "duplicates", "candidate_pairs": "duplicates",
     "without_near_duplicates": "duplicates",
