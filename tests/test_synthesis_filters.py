@@ -11,8 +11,8 @@ from memcourse.synthesis.duplicates import without_near_duplicates
 from memcourse.synthesis.fact_table import FactTable
 from memcourse.synthesis.filters import Report, each, filtered, no_leaks, no_near_duplicates
 from memcourse.synthesis.quality import unfaithful
+from memcourse.synthesis.replies import Pair
 from memcourse.synthesis.rewrites import Text, question_answers, rewrite_texts
-from memcourse.synthesis.writer import Pair
 from memcourse.world import make_people
 
 

@@ -9,17 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memcourse.synthesis.fact_table import FactTable
+from memcourse.synthesis.replies import Pair, Unusable, parse_json_reply, parse_sentence
 from memcourse.synthesis.writer import (
-    Pair,
     Request,
     Statement,
-    Unusable,
     Written,
     faithful_to,
     model_writer,
     pair_requests,
-    parse_json_reply,
-    parse_sentence,
     statements_of,
     usable_shares,
     wording_requests,

@@ -10,8 +10,8 @@ import numpy as np
 
 from memcourse.synthesis.duplicates import without_near_duplicates
 from memcourse.synthesis.quality import overlapping
+from memcourse.synthesis.replies import Pair
 from memcourse.synthesis.rewrites import Text
-from memcourse.synthesis.writer import Pair
 
 T = TypeVar("T")
 

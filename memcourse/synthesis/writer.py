@@ -7,17 +7,17 @@ reply is read strictly, checked against the fact it should tell, compared with i
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memcourse.metrics import Estimate, share
+from memcourse.model.batching import check_texts
 from memcourse.model.prompts import split_shared
 from memcourse.progress import Progress
 from memcourse.synthesis.duplicates import jaccard, shingles
 from memcourse.synthesis.fact_table import FactTable
+from memcourse.synthesis.replies import Pair, Unusable, stands, words_of
 
 if TYPE_CHECKING:
     from memcourse.model.lm import LanguageModel
@@ -33,19 +33,8 @@ class Statement(NamedTuple):
     value: str
 
 
-class Pair(NamedTuple):
-    """A question with its answer."""
-
-    question: str
-    answer: str
-
-
-class Unusable(str):
-    """Why a reply can't be used, in place of what it should have been; equal to the plain string of the same words."""
-
-
 class Request(NamedTuple):
-    """One prompt, and the statement that the reply should tell."""
+    """One prompt, and the statement that the reply should tell (of a passage, its text alone)."""
 
     prompt: str
     statement: Statement
@@ -71,43 +60,6 @@ class Written(NamedTuple):
 
 
 AFTER_READING = ("kept", "unfaithful", "copy", "duplicate")  # the outcomes of replies that could be read
-
-
-def parse_json_reply(reply: str) -> Pair | Unusable:
-    """The question-answer pair that a reply holds as its first JSON object, or why there is none.
-
-    Prose and code fences around the object don't matter; in it, nothing but the keys "question" and "answer" may stand,
-    with strings that aren't blank.
-
-    Returns: the pair, its white space tidied; or "no JSON", "broken JSON", "missing key", "extra key", "not a string" or
-        "empty".
-    """
-    begin = re.search(r'\{\s*["}]', reply)  # a brace in prose, {like this}, opens no JSON object
-    if begin is None:
-        return Unusable("no JSON")
-    try:
-        found, _ = json.JSONDecoder().raw_decode(reply, begin.start())
-    except (ValueError, RecursionError):
-        return Unusable("broken JSON")
-    if not set(Pair._fields) <= set(found):
-        return Unusable("missing key")
-    if len(found) > len(Pair._fields):
-        return Unusable("extra key")
-    if not all(isinstance(value, str) for value in found.values()):
-        return Unusable("not a string")
-    pair = Pair(*(" ".join(found[key].split()) for key in Pair._fields))
-    return pair if all(map(_words, pair)) else Unusable("empty")
-
-
-def parse_sentence(reply: str) -> str | Unusable:
-    """The sentence in the first line of a reply that isn't blank, or "empty", or "unfinished" if it was cut off."""
-    lines = [" ".join(line.split()) for line in reply.splitlines()]
-    text = next((line for line in lines if line), "")
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        text = text[1:-1].strip()
-    if not _words(text):
-        return Unusable("empty")
-    return text if text.rstrip("\"'”)").endswith((".", "!", "?")) else Unusable("unfinished")
 
 
 # Invented worked examples: a model of this size follows them where it would not follow an instruction
@@ -144,14 +96,32 @@ def wording_requests(statements: Sequence[Statement]) -> list[Request]:
 
 def pair_requests(statements: Sequence[Statement]) -> list[Request]:
     """For each statement a prompt whose continuation is a question-answer pair as one JSON object in one line."""
-    head = "".join(f"Fact: {text}\nJSON: {json.dumps(pair._asdict())}\n\n" for text, pair in _ASKED)
-    return _requests(statements, head, "Fact: {}\nJSON:")
+    return _requests(statements, _asked_head("Fact"), "Fact: {}\nJSON:")
+
+
+def passage_requests(passages: Sequence[str]) -> list[Request]:
+    """For each passage of any text the same prompt as `pair_requests` has; check what comes back with `grounded`.
+
+    `memcourse.world.read_documents` reads a folder, and the chunkers of `memcourse.retrieval` cut its documents into
+    passages. Short ones, of a sentence or two, are what a small model can ask about.
+
+    Raises:
+        ValueError: a passage without words.
+    """
+    texts = [" ".join(text.split()) for text in check_texts(passages, "passage")]
+    if blank := [i for i, text in enumerate(texts) if not words_of(text)]:
+        raise ValueError(f"Passage {blank[0]} has no words; leave it out.")
+    return [Request(f"{_asked_head('Text')}Text: {text}\nJSON:", Statement(text, "", "")) for text in texts]
+
+
+def _asked_head(label: str) -> str:
+    return "".join(f"{label}: {text}\nJSON: {json.dumps(pair._asdict())}\n\n" for text, pair in _ASKED)
 
 
 def _requests(statements: Sequence[Statement], head: str, form: str) -> list[Request]:
     for statement in statements:
-        text = _words(statement.text)
-        if not all(_stands(_words(part), text) for part in (statement.subject, statement.value)):
+        text = words_of(statement.text)
+        if not all(stands(words_of(part), text) for part in (statement.subject, statement.value)):
             raise ValueError(f"Subject and value must stand in the statement, word for word, unlike in {statement}.")
     return [Request(head + form.format(" ".join(s.text.split())), s) for s in statements]
 
@@ -166,20 +136,33 @@ def faithful_to(statements: Sequence[Statement]) -> Callable[[Request, Any], boo
     Args:
         statements: all that are told, so that their values are known; a value of the own statement's text is allowed.
     """
-    told = [(_words(s.subject), _words(s.value)) for s in statements]
+    told = [(words_of(s.subject), words_of(s.value)) for s in statements]
 
     def check(request: Request, item: Any) -> bool:
         own = request.statement
-        subject, value, source = _words(own.subject), _words(own.value), _words(own.text)
+        subject, value, source = words_of(own.subject), words_of(own.value), words_of(own.text)
         first, last = (item.question, item.answer) if isinstance(item, Pair) else (item, item)
-        given_away = isinstance(item, Pair) and _stands(value, _words(first))
-        if given_away or not _stands(subject, _words(first)) or not _stands(value, _words(last)):
+        given_away = isinstance(item, Pair) and stands(value, words_of(first))
+        if given_away or not stands(subject, words_of(first)) or not stands(value, words_of(last)):
             return False
-        text = _words(f"{first} {last}")
-        foreign = (v for who, v in told if who != subject and not _stands(v, source))
-        return not any(_stands(v, text) for v in foreign)
+        text = words_of(f"{first} {last}")
+        foreign = (v for who, v in told if who != subject and not stands(v, source))
+        return not any(stands(v, text) for v in foreign)
 
     return check
+
+
+def grounded(request: Request, item: Any) -> bool:
+    """A check of pairs that were written about a passage: the answer stands in it, and the question doesn't give it away.
+
+    The question must have a word of four letters or more in common with the passage. What this can't see: whether the
+    question is the one that the answer belongs to.
+    """
+    if not isinstance(item, Pair):
+        raise TypeError(f"Only pairs can be grounded in a passage, not {type(item).__name__}; parse with parse_json_reply.")
+    source, asked, answer = words_of(request.statement.text), words_of(item.question), words_of(item.answer)
+    about = {word for word in source if len(word) > 3} & set(asked)
+    return bool(about) and stands(answer, source) and not stands(answer, asked)
 
 
 def model_writer(lm: LanguageModel, max_new_tokens: int = 64, stop: Sequence[str] = ("\n",)) -> Replies:
@@ -286,14 +269,4 @@ def _outcome(
 
 def _key(item: Any) -> tuple[str, ...]:
     parts = item if isinstance(item, Pair) else (item,)
-    return tuple(" ".join(_words(part)) for part in parts)
-
-
-def _words(text: str) -> list[str]:
-    """The words of a text in small letters; a number stays whole, so that 9 doesn't stand in 9.30."""
-    return re.findall(r"\d+(?:[.,:]\d+)+|\w+", unicodedata.normalize("NFKC", text).casefold())
-
-
-def _stands(part: Sequence[str], words: Sequence[str]) -> bool:
-    n = len(part)
-    return n > 0 and any(words[i : i + n] == part for i in range(len(words) - n + 1))
+    return tuple(" ".join(words_of(part)) for part in parts)
