@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memcourse import world
@@ -33,6 +33,7 @@ def jsonl(*rows: dict) -> str:
 
 
 @given(st.text("ab #\n\t\r\u2028é😀", max_size=60))
+@example("# \u2028a")  # two lines, so no heading
 def test_paragraphs_are_exact_places_that_hold_every_visible_character(text):
     spans = world.paragraphs(text)
     for start, end in spans:

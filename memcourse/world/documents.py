@@ -9,7 +9,7 @@ from pathlib import Path
 from memcourse.errors import CourseError
 from memcourse.world.records import Document, Passage
 
-_HEADING = re.compile(r"#{1,6} [^\n]*\Z")
+_HEADING = re.compile("#{1,6} ")
 SUFFIXES = (".md", ".txt")
 
 
@@ -30,7 +30,7 @@ def paragraphs(text: str) -> list[tuple[int, int]]:
         place += len(line)
     if start >= 0:
         spans.append((start, end))
-    return [(a, b) for a, b in spans if not _HEADING.match(text[a:b])]
+    return [(a, b) for a, b in spans if not (_HEADING.match(text[a:b]) and len(text[a:b].splitlines()) == 1)]
 
 
 def document(id: str, text: str, title: str = "", metadata: Mapping[str, str] | None = None) -> Document:
