@@ -55,6 +55,16 @@ def test_the_course_model_in_two_parts_is_the_model(lm):
         assert torch.allclose(parts, lm.model(ids).logits, atol=1e-3)
 
 
+@pytest.mark.parametrize("few", range(7))
+def test_logits_at_a_few_places_are_those_of_all_places(few):
+    model, ids = small_llama(), torch.arange(8)[None] + 5
+    at = torch.zeros(1, 8, dtype=torch.bool)
+    at[0, 1 : 1 + few] = True
+    with torch.no_grad():
+        some = Tuned(model)(ids, at)
+        assert some.shape[0] == few and torch.allclose(some, Tuned(model)(ids)[at], atol=1e-5)
+
+
 def test_the_output_layer_where_labels_count_gives_the_same_loss():
     model = small_llama()
     rows = [Row((3, 5, 7, 9, 2), (IGNORED, IGNORED, 7, IGNORED, 2)), Row((4, 8, 2), (IGNORED, 8, 2))]
